@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tables.h - what tracer/record keeps in the target's memory, as the companion reads it.
+ *
+ *   struct record_root
+ *      |-- sites: nodes in segments, node = (ip, parent node, module); a site id is its innermost frame's node
+ *      |-- modules: entries in one array; an entry is never changed into another module, only marked unloaded
+ *      '-- ledger entries: one per block, in the allocator's ledger (struct ledger_entry)
+ *
+ * All of it is private memory of the target: a frozen copy cannot change under its reader. Byte order and word size
+ * are the target's own (x86-64). RECORD_LAYOUT_VERSION changes with any of it, and a reader refuses others by name.
+ * Readers distrust every number: ids may be out of range, parents always have smaller ids than children (so a chain
+ * ends), strings may lack their end.
+ */
+#ifndef HEAPTALLY_TABLES_H
+#define HEAPTALLY_TABLES_H
+
+#include <stdint.h>
+
+#define RECORD_MAGIC          0x31444345524c5448ull /* "HTLRECD1" */
+#define RECORD_LAYOUT_VERSION 1u
+
+/* Kinds of allocation, in ledger_entry.kind. */
+enum alloc_kind {
+    KIND_NONE, /* no entry: allocated before recording, or inside the recorder */
+    KIND_MALLOC,
+    KIND_CALLOC,
+    KIND_REALLOC,
+    KIND_ALIGNED, /* aligned_alloc, memalign, posix_memalign, valloc, pvalloc */
+    KIND_NEW,     /* operator new: read from the innermost frames */
+    KIND_NEW_ARRAY,
+};
+
+enum ledger_state { LEDGER_NEVER, LEDGER_LIVE, LEDGER_FREED };
+
+struct ledger_entry {
+    uint32_t site;       /* 0: none */
+    uint32_t size_low;   /* the size asked for, 48 bits */
+    uint16_t size_high;
+    uint8_t kind;        /* enum alloc_kind */
+    uint8_t state;       /* enum ledger_state */
+    uint8_t generation;  /* forks between the recording's first process and the one that allocated, saturating */
+    uint8_t reserved[3];
+};
+_Static_assert(sizeof(struct ledger_entry) == 16, "the allocator keeps 16 bytes per block");
+
+static inline uint64_t ledger_size(const struct ledger_entry *e)
+{
+    return (uint64_t)e->size_high << 32 | e->size_low;
+}
+
+/* The outermost parent of a chain says how the stack ended. */
+enum site_end {
+    SITE_END_COMPLETE = 0, /* reached main's or the thread's start, or _start */
+    SITE_END_CUT = 1,      /* deeper than the limit kept */
+    SITE_END_NO_INFO = 2,  /* a frame without unwind information (JIT, hand-written code) */
+    SITE_END_NO_STACK = 3, /* no walk was possible: too little stack left, or inside the recorder */
+    SITE_FIRST = 16,       /* the first real node */
+};
+
+struct site_node {
+    uint64_t ip;     /* return address, or the exact pc in a signal frame */
+    uint32_t parent; /* the caller's node, or an enum site_end; always < this node's id */
+    uint32_t module; /* index into modules, or MODULE_NONE */
+};
+
+#define MODULE_NONE      0xffffffffu
+#define SITE_SEGMENTS    20u
+#define SITE_SEGMENT_LOG 12u /* segment 0 holds 2^12 nodes, segment k > 0 holds 2^(11+k): ids are contiguous */
+
+/* Segment 0 holds ids 0..4095; segment k >= 1 holds ids 2^(11+k) .. 2^(12+k)-1. */
+static inline uint32_t site_segment_of(uint32_t id)
+{
+    return id < (1u << SITE_SEGMENT_LOG) ? 0u : 32u - (uint32_t)__builtin_clz(id) - SITE_SEGMENT_LOG;
+}
+
+static inline uint32_t site_segment_first(uint32_t segment)
+{
+    return segment == 0 ? 0u : 1u << (SITE_SEGMENT_LOG - 1u + segment);
+}
+
+#define MODULE_BUILD_ID_MAX 32u
+
+struct module_entry {
+    uint64_t start, end; /* mapped range */
+    uint64_t bias;       /* load bias: file address = ip - bias */
+    uint64_t path;       /* address of a NUL-terminated string in the target; "" for the main program until known */
+    uint32_t path_length;
+    uint32_t generation; /* counts loads: two modules that shared a range differ in it */
+    uint8_t build_id_length;
+    uint8_t unloaded;    /* 1: seen to be gone; names stay */
+    uint8_t reserved[6];
+    uint8_t build_id[MODULE_BUILD_ID_MAX];
+};
+
+struct record_root {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t generation;              /* of this process, see ledger_entry */
+    uint32_t site_count;              /* nodes with id < site_count are complete (release store) */
+    uint32_t module_count;            /* likewise */
+    uint64_t site_segment[SITE_SEGMENTS]; /* addresses, 0 when not mapped yet */
+    uint64_t modules;                 /* address of struct module_entry[module_capacity] */
+    uint32_t module_capacity;
+    uint32_t depth_limit;
+    uint64_t allocations, frees;      /* events recorded; sums over threads are not needed to be exact here */
+    uint64_t unrecorded;              /* allocations made while the recorder was busy in the same thread */
+    char unwinder[32];                /* which backend walks, for the report */
+};
+
+#endif
