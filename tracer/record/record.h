@@ -7,9 +7,9 @@
  *          |                    '--> module of each frame --> node (ip, parent, module) --> site id
  *          '--> record_block(ledger entry, site, size, kind)
  *
- * Tables are those of tracer/format/tables.h, in metadata memory of the allocator's platform verbs: nothing here
- * calls malloc, stdio or the loader's locks. libunwind is opened with RTLD_NOW | RTLD_LOCAL by record_start() and never
- * enters the program's name space.
+ * Tables are those of tracer/format/tables.h, in metadata memory of the allocator's platform verbs: nothing
+ * here calls malloc, stdio or the loader's locks. libunwind is opened with RTLD_NOW | RTLD_LOCAL by
+ * record_start() and never enters the program's name space.
  *
  * Threads: every function may be called by any thread. record_capture() is not reentrant within a thread: the
  * caller keeps a per-thread "inside" flag (preload/thread.h) and passes no nested call.
@@ -29,13 +29,15 @@ struct record_config {
 #define RECORD_DEPTH_MAX     1024u
 #define RECORD_DEPTH_DEFAULT 128u
 
-/* Load libunwind, map the first tables. Call once, with one thread, when dlopen may be called (from the library's
- * constructor, not from inside malloc). On failure false and one clause in *ret_why (static text); the program runs on. */
+/* Load libunwind, map the first tables. Call once, with one thread, when dlopen may be called (from the
+ * library's constructor, not from inside malloc). On failure false and one clause in *ret_why (static text);
+ * the program runs on. */
 bool record_start(const struct record_config *config, const char **ret_why);
 bool record_is_on(void);
 
-/* The site of the calling thread's stack, without the library's own frames. Never 0: at worst a site that says "no stack".
- * Preserves errno. Stack use on the caller's stack is small: the walk runs on a stack of the recorder's own. */
+/* The site of the calling thread's stack, without the library's own frames. Never 0: at worst a site that
+ * says "no stack". Preserves errno. Stack use on the caller's stack is small: the walk runs on a stack of the
+ * recorder's own. */
 uint32_t record_capture(void);
 
 /* Fill a block's entry. `entry` may be NULL (block without ledger): then only the event is counted. */
@@ -45,15 +47,16 @@ void record_free(void *entry);
 /* An allocation that could not be recorded (the recorder was busy in this thread). */
 void record_missed(void);
 
-/* The stack of a site, innermost first, for messages in the target itself; returns the number of ips written. */
+/* The stack of a site, innermost first, for messages in the target itself; returns the number of ips written.
+ */
 uint32_t record_stack(uint32_t site, uint64_t *ips, uint32_t max);
 
 /* The kind of allocation that a site's innermost frames show when it is a C++ operator new, else `kind`. */
 /* (resolved by the companion from names; in the target only malloc's own entry point is known) */
 
-/* The frame that called exit (or _exit, ...): the first one outward that lies neither in the library, nor in libc or the loader
- * above the program's call. Fills ip and the 16 registers (DWARF order) with live_registers = those an unwind restores.
- * false: not found; then the caller uses its own frame. */
+/* The frame that called exit (or _exit, ...): the first one outward that lies neither in the library, nor in
+ * libc or the loader above the program's call. Fills ip and the 16 registers (DWARF order) with
+ * live_registers = those an unwind restores. false: not found; then the caller uses its own frame. */
 struct record_frame {
     uint64_t ip;
     uint64_t registers[16];

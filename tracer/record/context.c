@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+#include "tracer/record/context.h"
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "allocator/platform.h"
+
+static struct platform_lock lock; /* guards the list's head and every in_use */
+static struct context *all;       /* written under lock (release), read by fork without it (acquire) */
+static __thread struct context *own;
+static uint32_t gate; /* 1 while a thread forks; written by it, read by walkers */
+
+/* rdi fn, rsi arg, rdx top, rcx ret_ip, r8 ret_registers. */
+__asm__(".text\n"
+        ".hidden context_run_on_stack\n"
+        ".globl context_run_on_stack\n"
+        ".type context_run_on_stack, @function\n"
+        "context_run_on_stack:\n"
+        ".cfi_startproc\n"
+        "    movq (%rsp), %rax\n"
+        "    movq %rax, (%rcx)\n"
+        "    leaq 8(%rsp), %rax\n"
+        "    movq %rax, 56(%r8)\n" /* rsp: 7 */
+        "    movq %rbx, 24(%r8)\n" /* rbx: 3 */
+        "    movq %rbp, 48(%r8)\n" /* rbp: 6 */
+        "    movq %r12, 96(%r8)\n"
+        "    movq %r13, 104(%r8)\n"
+        "    movq %r14, 112(%r8)\n"
+        "    movq %r15, 120(%r8)\n"
+        "    pushq %rbp\n"
+        ".cfi_adjust_cfa_offset 8\n"
+        ".cfi_rel_offset rbp, 0\n"
+        "    movq %rsp, %rbp\n"
+        ".cfi_def_cfa_register rbp\n"
+        "    movq %rdx, %rsp\n"
+        "    movq %rdi, %rax\n"
+        "    movq %rsi, %rdi\n"
+        "    call *%rax\n"
+        "    movq %rbp, %rsp\n"
+        "    popq %rbp\n"
+        ".cfi_def_cfa rsp, 8\n"
+        ".cfi_restore rbp\n"
+        "    ret\n"
+        ".cfi_endproc\n"
+        ".size context_run_on_stack, .-context_run_on_stack\n");
+
+static struct context *reuse(void)
+{
+    for (struct context *c = all; c; c = c->next) {
+        if (!c->in_use) {
+            c->in_use = 1;
+            return c;
+        }
+    }
+    return NULL;
+}
+
+static struct context *new_context(const struct unwinder *unwinder)
+{
+    struct context *made = platform_map_metadata(sizeof(*made));
+    char *stack = platform_map_metadata(CONTEXT_STACK_SIZE);
+
+    if (!made || !stack)
+        return NULL;
+    made->stack_top = stack + CONTEXT_STACK_SIZE;
+    made->in_use = 1;
+    made->state = unwinder->new_state();
+    if (!made->state)
+        return NULL;
+    platform_lock(&lock);
+    made->next = all;
+    __atomic_store_n(&all, made, __ATOMIC_RELEASE);
+    platform_unlock(&lock);
+    return made;
+}
+
+struct context *context_get(const struct unwinder *unwinder)
+{
+    if (__builtin_expect(own != NULL, 1))
+        return own;
+    platform_lock(&lock);
+    struct context *context = reuse();
+    platform_unlock(&lock);
+    if (!context)
+        context = new_context(unwinder);
+    own = context;
+    return context;
+}
+
+void context_release(void)
+{
+    struct context *context = own;
+
+    if (!context)
+        return;
+    own = NULL;
+    platform_lock(&lock);
+    context->in_use = 0;
+    platform_unlock(&lock);
+}
+
+static void futex(uint32_t *word, int operation, uint32_t value)
+{
+    syscall(SYS_futex, word, operation, value, NULL, NULL, 0);
+}
+
+void context_walk_begin(struct context *context)
+{
+    for (;;) {
+        __atomic_store_n(&context->walking, 1, __ATOMIC_SEQ_CST);
+        if (__builtin_expect(!__atomic_load_n(&gate, __ATOMIC_SEQ_CST), 1))
+            return;
+        __atomic_store_n(&context->walking, 0, __ATOMIC_SEQ_CST);
+        futex(&gate, FUTEX_WAIT_PRIVATE, 1);
+    }
+}
+
+void context_walk_end(struct context *context)
+{
+    __atomic_store_n(&context->walking, 0, __ATOMIC_RELEASE);
+}
+
+/* One forker at a time: the gate is its lock. A signal handler that forks in the middle of its own thread's
+ * walk does not wait for that walk; libunwind takes its locks with signals blocked, so none is held there. */
+void contexts_fork_prepare(void)
+{
+    uint32_t open = 0;
+
+    while (!__atomic_compare_exchange_n(&gate, &open, 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        futex(&gate, FUTEX_WAIT_PRIVATE, 1);
+        open = 0;
+    }
+    for (struct context *c = __atomic_load_n(&all, __ATOMIC_ACQUIRE); c; c = c->next) {
+        while (c != own && __atomic_load_n(&c->walking, __ATOMIC_SEQ_CST))
+            sched_yield();
+    }
+    platform_lock(&lock);
+}
+
+void contexts_fork_parent(void)
+{
+    platform_unlock(&lock);
+    __atomic_store_n(&gate, 0, __ATOMIC_SEQ_CST);
+    futex(&gate, FUTEX_WAKE_PRIVATE, INT32_MAX);
+}
+
+void contexts_fork_child(void)
+{
+    platform_lock_reset(&lock);
+    for (struct context *c = all; c; c = c->next) {
+        c->in_use = c == own;
+        if (c != own)
+            c->walking = 0;
+    }
+    __atomic_store_n(&gate, 0, __ATOMIC_SEQ_CST);
+}

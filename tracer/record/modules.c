@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#include "tracer/record/modules.h"
+
+#include <string.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+
+#include "allocator/platform.h"
+
+/* Address space only, until entries are written: 16,384 objects of 96 bytes. Nothing real comes near it. */
+#define MODULE_CAPACITY 16384u
+#define NAME_ARENA      (64u * 1024u)
+
+static struct platform_lock lock;
+static struct record_root *root;     /* constant after modules_start */
+static struct module_entry *entries; /* constant after modules_start; [0, root->module_count) are complete */
+static const void **link_maps;       /* under lock: identity of each entry */
+static char *names, *names_end;      /* under lock: where the next path goes */
+static uint32_t epoch = 1; /* any thread, atomic add; a stale read only delays a look-up to the next capture,
+                              whose frames cannot be in code that dlclose was still running in */
+
+bool modules_start(struct record_root *record_root)
+{
+    root = record_root;
+    entries = platform_map_metadata(MODULE_CAPACITY * sizeof(*entries));
+    link_maps = platform_map_metadata(MODULE_CAPACITY * sizeof(*link_maps));
+    if (!entries || !link_maps)
+        return false;
+    root->modules = (uintptr_t)entries;
+    root->module_capacity = MODULE_CAPACITY;
+    return true;
+}
+
+uint32_t modules_epoch(void)
+{
+    return __atomic_load_n(&epoch, __ATOMIC_ACQUIRE);
+}
+
+void modules_changed(void)
+{
+    __atomic_add_fetch(&epoch, 1, __ATOMIC_RELEASE);
+}
+
+void modules_fork_child(void)
+{
+    platform_lock_reset(&lock);
+}
+
+/* A NUL-terminated copy that stays; "" when memory is out. */
+static const char *keep_name(const char *name, size_t length)
+{
+    if (length + 1 > NAME_ARENA)
+        length = NAME_ARENA - 1;
+    if (!names || (size_t)(names_end - names) < length + 1) {
+        names = platform_map_metadata(NAME_ARENA);
+        if (!names)
+            return "";
+        names_end = names + NAME_ARENA;
+    }
+    char *copy = names;
+    memcpy(copy, name, length);
+    copy[length] = '\0';
+    names += length + 1;
+    return copy;
+}
+
+/* The loader calls the main program "": its name is what the kernel knows. */
+static const char *name_of(const struct code_object *object, char *buffer, size_t size)
+{
+    if (object->path[0] != '\0')
+        return object->path;
+    long n = syscall(SYS_readlink, "/proc/self/exe", buffer, size - 1);
+    if (n <= 0)
+        return "";
+    buffer[n] = '\0';
+    return buffer;
+}
+
+static bool is_same_module(const struct module_entry *entry, const char *name, const uint8_t *id,
+                           uint32_t id_length)
+{
+    return entry->build_id_length == id_length && memcmp(entry->build_id, id, id_length) == 0 &&
+           strcmp((const char *)(uintptr_t)entry->path, name) == 0;
+}
+
+static uint32_t append(const struct code_object *object, const char *name, const uint8_t *id,
+                       uint32_t id_length)
+{
+    uint32_t index = root->module_count;
+
+    if (index == MODULE_CAPACITY)
+        return MODULE_NONE;
+    struct module_entry *entry = &entries[index];
+    entry->start = object->start;
+    entry->end = object->end;
+    entry->bias = object->bias;
+    entry->path_length = (uint32_t)strlen(name);
+    entry->path = (uintptr_t)keep_name(name, entry->path_length);
+    entry->generation = index;
+    entry->build_id_length = (uint8_t)id_length;
+    memcpy(entry->build_id, id, id_length);
+    link_maps[index] = object->link_map;
+    __atomic_store_n(&root->module_count, index + 1, __ATOMIC_RELEASE);
+    return index;
+}
+
+/* Under lock. An object on the stack is loaded, so every other entry that overlaps its range is not. */
+static uint32_t find_or_append(const struct code_object *object)
+{
+    char buffer[1024];
+    uint8_t id[MODULE_BUILD_ID_MAX];
+    const char *name = name_of(object, buffer, sizeof(buffer));
+    uint32_t id_length = code_build_id(object, id, sizeof(id));
+
+    for (uint32_t i = root->module_count; i-- > 0;) {
+        struct module_entry *entry = &entries[i];
+
+        if (entry->unloaded || entry->end <= object->start || object->end <= entry->start)
+            continue;
+        if (entry->start == object->start && entry->end == object->end &&
+            is_same_module(entry, name, id, id_length)) {
+            link_maps[i] = object->link_map;
+            return i;
+        }
+        entry->unloaded = 1;
+        modules_changed();
+    }
+    return append(object, name, id, id_length);
+}
+
+uint32_t modules_find(struct module_cache *cache, const struct code_object *object)
+{
+    uint32_t now = modules_epoch();
+    uint32_t slot = (uint32_t)((object->start >> 12) * 0x9e3779b1u >> (32 - MODULE_CACHE_LOG)) &
+                    ((1u << MODULE_CACHE_LOG) - 1);
+    struct module_cache_line *line = &cache->lines[slot];
+
+    if (line->epoch == now && line->start == object->start && line->end == object->end &&
+        line->link_map == object->link_map)
+        return line->module;
+    platform_lock(&lock);
+    uint32_t module = find_or_append(object);
+    platform_unlock(&lock);
+    *line = (struct module_cache_line){object->link_map, object->start, object->end, module, now};
+    return module;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * modules.h - the list of loaded objects that stacks go through, and how an address finds its entry.
+ *
+ *    ip --> code_find (wait-free) --> cache (per context, by range) --> entry number
+ *                                            | miss, or modules changed since
+ *                                            v
+ *                                      under the lock: same range, name and build id still loaded? its entry
+ *                                      otherwise: older entries in that range are marked unloaded, a new one
+ * is appended
+ *
+ * An entry, once published, keeps its range, name and build id for ever; `unloaded` is the only field that
+ * changes, and only to 1. An object that came back at the same place with the same build id is the same
+ * module.
+ *
+ * Threads: entries are appended under the lock and published by a release store of module_count; readers of
+ * entries need none.
+ */
+#ifndef HEAPTALLY_MODULES_H
+#define HEAPTALLY_MODULES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tracer/format/tables.h"
+#include "tracer/record/code.h"
+
+#define MODULE_CACHE_LOG 6u
+
+struct module_cache_line {
+    const void *link_map;
+    uint64_t start, end;
+    uint32_t module;
+    uint32_t epoch; /* modules_epoch() when it was looked up */
+};
+
+/* One a context; zero is empty. Written by the context's own thread only. */
+struct module_cache {
+    struct module_cache_line lines[1u << MODULE_CACHE_LOG];
+};
+
+bool modules_start(struct record_root *root);
+/* The entry of a loaded object; MODULE_NONE when the table cannot grow. */
+uint32_t modules_find(struct module_cache *cache, const struct code_object *object);
+/* Something may have been unloaded: cached answers are looked up again. */
+void modules_changed(void);
+uint32_t modules_epoch(void);
+void modules_fork_child(void);
+
+#endif

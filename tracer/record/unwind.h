@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unwind.h - a way to walk a stack, behind a small struct of pointers.
+ *
+ *    capture (context.c) --> struct unwinder --> unwind_libunwind.c   (today's only backend)
+ *                                            '-> an incremental walker with cached rules goes here
+ *
+ * A walker gets the registers of the innermost frame and a struct walk of the calling context. It steps
+ * outward and hands each frame to `frame`, which answers whether to go on. Plain values cross this line, none
+ * of the backend's types.
+ *
+ * Threads: walk() runs on the capture stack of its context; any number of contexts at once, one walk in each.
+ * A backend may take locks of its own (libunwind's pools have some, taken with signals blocked) but none of
+ * ours and none of the program's: never the loader's (code is found by _dl_find_object) and never malloc's
+ * once warm.
+ */
+#ifndef HEAPTALLY_UNWIND_H
+#define HEAPTALLY_UNWIND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tracer/format/tables.h"
+
+/* Registers in DWARF order: rax rdx rcx rbx rsi rdi rbp rsp r8..r15. */
+#define UNWIND_REGISTERS 16u
+#define UNWIND_RBX       3u
+#define UNWIND_RBP       6u
+#define UNWIND_RSP       7u
+#define UNWIND_R12       12u
+
+struct unwind_frame {
+    uint64_t ip; /* a return address; the exact pc + 1 where `exact` says so, so that ip - 1 always lies in
+                    the code */
+    bool exact;  /* the frame was interrupted by a signal */
+    const uint64_t *registers; /* the frame's, DWARF order; only rsp and the callee-saved ones mean something.
+                                  NULL unless asked for */
+};
+
+struct unwind_request {
+    uint64_t ip;
+    uint64_t registers[UNWIND_REGISTERS];
+    bool want_registers;
+    bool (*frame)(void *ctx, const struct unwind_frame *frame); /* false: stop here */
+    void (*restart)(void *ctx); /* the frames told so far are void: the walk begins again */
+    void *ctx;
+};
+
+struct unwinder {
+    const char *name;
+    /* Find what is needed; false with one clause in *ret_why. Called once, one thread, outside malloc. */
+    bool (*start)(const char **ret_why);
+    /* What a context needs of the backend: an opaque state, made once a context; NULL when it cannot be had.
+     */
+    void *(*new_state)(void);
+    /* Code may have gone or come since the last walk with this state: the module list is now in this epoch.
+     */
+    void (*forget)(void *state, uint32_t epoch);
+    /* Why the walk ended; SITE_END_COMPLETE also when `frame` said stop. */
+    enum site_end (*walk)(void *state, const struct unwind_request *request);
+};
+
+extern const struct unwinder unwinder_libunwind;
+
+#endif
