@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check_record.c - the recorder's parts, and that a walk by rules tells what libunwind's own steps tell.
+ *
+ * Built with -O2 and without frame pointers, like the programs it is for.
+ */
+#include <check.h>
+#include <alloca.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "tracer/record/context.h"
+#include "tracer/record/record.h"
+#include "tracer/record/rules.h"
+#include "tracer/record/sites.h"
+#include "tracer/record/unwind.h"
+
+#define NOINLINE  __attribute__((noinline))
+#define BARRIER() __asm__ volatile("" ::: "memory")
+
+/* --- rules
+ * -------------------------------------------------------------------------------------------------- */
+
+static void put_and_expect(uint64_t pc, uint32_t epoch, struct rule rule)
+{
+    rules_put(pc, epoch, &rule);
+    struct rule got = rules_get(pc, epoch);
+
+    ck_assert_int_eq(got.kind, rule.kind);
+    ck_assert_int_eq(got.cfa_from_rbp, rule.cfa_from_rbp);
+    ck_assert_int_eq(got.rbp_saved, rule.rbp_saved);
+    ck_assert_int_eq(got.cfa_offset, rule.cfa_offset);
+    ck_assert_int_eq(got.rbp_offset, rule.rbp_offset);
+}
+
+START_TEST(rule_comes_back_as_it_was_put)
+{
+    const int32_t far = RULE_OFFSET_LIMIT - 1;
+
+    put_and_expect(0x400123, 1, (struct rule){RULE_PLAIN, false, false, 8, 0});
+    put_and_expect(0x7fffffffe123, 1, (struct rule){RULE_PLAIN, true, true, 16, -16});
+    put_and_expect(0x7fffffffe124, 70000, (struct rule){RULE_PLAIN, false, true, far, -far});
+    put_and_expect(0x7fffffffe125, 1, (struct rule){RULE_PLAIN, false, true, -far, far});
+    put_and_expect(0x500000, 1, (struct rule){.kind = RULE_SPECIAL});
+    put_and_expect(0x500001, 1, (struct rule){.kind = RULE_LAST});
+}
+END_TEST
+
+START_TEST(rule_is_forgotten_when_code_was_unloaded)
+{
+    struct rule rule = {RULE_PLAIN, false, false, 8, 0};
+
+    rules_put(0x612345, 5, &rule);
+    ck_assert_int_eq(rules_get(0x612345, 5).kind, RULE_PLAIN);
+    ck_assert_int_eq(rules_get(0x612345, 6).kind, RULE_UNKNOWN);
+    ck_assert_int_eq(rules_get(0x612346, 5).kind, RULE_UNKNOWN);
+}
+END_TEST
+
+/* --- sites
+ * -------------------------------------------------------------------------------------------------- */
+
+static uint32_t path_of(uint64_t seed, unsigned depth)
+{
+    uint32_t site = SITE_END_COMPLETE;
+
+    for (unsigned i = 0; i < depth; i++)
+        site = sites_find(0x10000 + seed * 977 + i, site, (uint32_t)(seed % 7));
+    return site;
+}
+
+START_TEST(equal_stacks_have_one_site_and_others_another)
+{
+    ck_assert_uint_eq(path_of(1, 9), path_of(1, 9));
+    ck_assert_uint_ne(path_of(1, 9), path_of(1, 8));
+    ck_assert_uint_ne(path_of(1, 9), path_of(2, 9));
+    ck_assert_uint_ne(sites_find(0x42, SITE_END_COMPLETE, 1), sites_find(0x42, SITE_END_COMPLETE, 2));
+    ck_assert_uint_ne(sites_find(0x42, SITE_END_COMPLETE, 1), sites_find(0x42, SITE_END_CUT, 1));
+}
+END_TEST
+
+START_TEST(sites_keep_their_ids_while_the_table_grows)
+{
+    enum { PATHS = 30000 };
+    static uint32_t ids[PATHS];
+
+    for (uint32_t i = 0; i < PATHS; i++)
+        ids[i] = path_of(1000 + i, 5);
+    for (uint32_t i = 0; i < PATHS; i++) {
+        const struct site_node *node = sites_node(ids[i]);
+
+        ck_assert_uint_eq(path_of(1000 + i, 5), ids[i]);
+        ck_assert_ptr_nonnull(node);
+        ck_assert_uint_eq(node->ip, 0x10000 + (1000 + (uint64_t)i) * 977 + 4);
+        ck_assert_uint_lt(node->parent, ids[i]);
+    }
+    ck_assert_ptr_null(sites_node(0));
+    ck_assert_ptr_null(sites_node(SITE_FIRST - 1));
+    ck_assert_ptr_null(sites_node(UINT32_MAX));
+}
+END_TEST
+
+enum { RACERS = 4, RACE_PATHS = 4000 };
+
+static void *race(void *arg)
+{
+    uint32_t *ids = arg;
+
+    for (uint32_t i = 0; i < RACE_PATHS; i++)
+        ids[i] = path_of(500000 + i, 6);
+    return NULL;
+}
+
+START_TEST(threads_that_meet_a_stack_at_once_agree_on_its_site)
+{
+    static uint32_t ids[RACERS][RACE_PATHS];
+    pthread_t threads[RACERS];
+
+    for (int t = 0; t < RACERS; t++)
+        ck_assert_int_eq(pthread_create(&threads[t], NULL, race, ids[t]), 0);
+    for (int t = 0; t < RACERS; t++)
+        pthread_join(threads[t], NULL);
+    for (int t = 1; t < RACERS; t++)
+        ck_assert_mem_eq(ids[t], ids[0], sizeof(ids[0]));
+}
+END_TEST
+
+/* --- walks
+ * --------------------------------------------------------------------------------------------------- */
+
+struct trail {
+    unsigned count;
+    uint64_t ips[600];
+};
+
+static bool note_frame(void *arg, const struct unwind_frame *frame)
+{
+    struct trail *trail = arg;
+
+    trail->ips[trail->count++] = frame->ip;
+    return trail->count < sizeof(trail->ips) / sizeof(trail->ips[0]);
+}
+
+static void void_trail(void *arg)
+{
+    ((struct trail *)arg)->count = 0;
+}
+
+struct both {
+    struct context *context;
+    struct unwind_request request;
+    struct trail ruled, full;
+    enum site_end ruled_end, full_end;
+};
+
+static void walk_both(void *arg)
+{
+    struct both *both = arg;
+
+    both->request.ctx = &both->ruled;
+    both->ruled_end = unwinder_libunwind.walk(both->context->state, &both->request);
+    both->request.ctx = &both->full;
+    both->request.want_registers = true;
+    both->full_end = unwinder_libunwind.walk(both->context->state, &both->request);
+}
+
+static struct both last;
+
+/* Twice: the first walk makes rules, the second uses them. */
+static NOINLINE void compare_walks(void)
+{
+    for (int round = 0; round < 2; round++) {
+        memset(&last, 0, sizeof(last));
+        last.context = context_get(&unwinder_libunwind);
+        last.request.frame = note_frame;
+        last.request.restart = void_trail;
+        context_walk_begin(last.context);
+        context_run_on_stack(walk_both, &last, last.context->stack_top, &last.request.ip,
+                             last.request.registers);
+        context_walk_end(last.context);
+        ck_assert_int_eq(last.ruled_end, last.full_end);
+        ck_assert_uint_eq(last.ruled.count, last.full.count);
+        ck_assert_mem_eq(last.ruled.ips, last.full.ips, last.full.count * sizeof(uint64_t));
+    }
+}
+
+static NOINLINE int descend(int depth)
+{
+    int below = depth > 0 ? descend(depth - 1) : (compare_walks(), 0);
+
+    BARRIER();
+    return below + 1;
+}
+
+static NOINLINE int with_alloca(size_t size)
+{
+    char *room = alloca(size);
+
+    memset(room, 1, size);
+    BARRIER();
+    return descend(3) + room[size / 2];
+}
+
+static NOINLINE int with_realigned_stack(int depth)
+{
+    _Alignas(128) volatile char room[256];
+
+    room[depth] = 1;
+    int below = depth > 0 ? with_realigned_stack(depth - 1) : with_alloca(77);
+    BARRIER();
+    return below + room[depth];
+}
+
+START_TEST(rules_tell_what_libunwind_tells_in_plain_frames)
+{
+    descend(1);
+    unsigned shallow = last.full.count;
+
+    descend(201);
+    ck_assert_uint_eq(last.full.count, shallow + 200);
+    ck_assert_int_eq(last.full_end, SITE_END_COMPLETE);
+}
+END_TEST
+
+START_TEST(rules_tell_what_libunwind_tells_with_alloca_and_realigned_frames)
+{
+    with_realigned_stack(5);
+    ck_assert_int_eq(last.full_end, SITE_END_COMPLETE);
+    ck_assert_uint_gt(last.full.count, 12);
+}
+END_TEST
+
+static void on_signal(int signal_number)
+{
+    (void)signal_number;
+    descend(2);
+}
+
+START_TEST(rules_tell_what_libunwind_tells_through_a_signal_frame)
+{
+    static char stack[32768];
+    stack_t alternate = {.ss_sp = stack, .ss_size = sizeof(stack)};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
+
+    sigaltstack(&alternate, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    descend(0);
+    unsigned without = last.full.count;
+    raise(SIGUSR1);
+    ck_assert_int_eq(last.full_end, SITE_END_COMPLETE);
+    ck_assert_uint_gt(last.full.count, without + 3);
+}
+END_TEST
+
+static void *in_thread(void *arg)
+{
+    descend(4);
+    context_release();
+    return arg;
+}
+
+START_TEST(a_walk_ends_at_the_thread_start_also_on_a_16_kib_stack)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+
+    pthread_attr_init(&attributes);
+    ck_assert_int_eq(pthread_attr_setstacksize(&attributes, 16384), 0);
+    ck_assert_int_eq(pthread_create(&thread, &attributes, in_thread, NULL), 0);
+    pthread_join(thread, NULL);
+    ck_assert_int_eq(last.full_end, SITE_END_COMPLETE);
+    ck_assert_uint_ge(last.full.count, 7);
+}
+END_TEST
+
+/* call *%rdi from code that no unwind table knows, as a JIT's is. */
+START_TEST(a_walk_stops_with_a_mark_at_code_without_unwind_information)
+{
+    static const unsigned char code[] = {0x48, 0x83, 0xec, 0x08, 0xff, 0xd7, 0x48, 0x83, 0xc4, 0x08, 0xc3};
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    ck_assert_ptr_ne(page, MAP_FAILED);
+    memcpy(page, code, sizeof(code));
+    ((void (*)(void (*)(void)))page)(compare_walks);
+    ck_assert_int_eq(last.full_end, SITE_END_NO_INFO);
+    ck_assert_uint_eq(last.full.ips[last.full.count - 1], (uintptr_t)page + 6);
+    munmap(page, 4096);
+}
+END_TEST
+
+/* --- the ledger
+ * -------------------------------------------------------------------------------------- */
+
+START_TEST(a_ledger_entry_holds_site_size_and_kind_and_survives_free)
+{
+    struct ledger_entry entry;
+    const size_t size = 0x123456789abcu;
+
+    record_block(&entry, 77, size, KIND_CALLOC);
+    ck_assert_uint_eq(entry.site, 77);
+    ck_assert_uint_eq(ledger_size(&entry), size);
+    ck_assert_uint_eq(entry.kind, KIND_CALLOC);
+    ck_assert_uint_eq(entry.state, LEDGER_LIVE);
+    record_free(&entry);
+    ck_assert_uint_eq(entry.site, 77);
+    ck_assert_uint_eq(ledger_size(&entry), size);
+    ck_assert_uint_eq(entry.state, LEDGER_FREED);
+}
+END_TEST
+
+static void start_recorder(void)
+{
+    struct record_config config = {.depth_limit = RECORD_DEPTH_DEFAULT};
+    const char *why = "";
+
+    ck_assert_msg(record_start(&config, &why), "%s", why);
+}
+
+int main(void)
+{
+    Suite *suite = suite_create("record");
+    TCase *tests = tcase_create("record");
+    const TTest *all[] = {
+        rule_comes_back_as_it_was_put,
+        rule_is_forgotten_when_code_was_unloaded,
+        equal_stacks_have_one_site_and_others_another,
+        sites_keep_their_ids_while_the_table_grows,
+        threads_that_meet_a_stack_at_once_agree_on_its_site,
+        rules_tell_what_libunwind_tells_in_plain_frames,
+        rules_tell_what_libunwind_tells_with_alloca_and_realigned_frames,
+        rules_tell_what_libunwind_tells_through_a_signal_frame,
+        a_walk_ends_at_the_thread_start_also_on_a_16_kib_stack,
+        a_walk_stops_with_a_mark_at_code_without_unwind_information,
+        a_ledger_entry_holds_site_size_and_kind_and_survives_free,
+    };
+
+    tcase_add_unchecked_fixture(tests, start_recorder, NULL);
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        tcase_add_test(tests, all[i]);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
