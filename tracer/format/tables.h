@@ -33,6 +33,10 @@ enum alloc_kind {
 
 enum ledger_state { LEDGER_NEVER, LEDGER_LIVE, LEDGER_FREED };
 
+/* In ledger_entry.flags: the program has said (__lsan_ignore_object, or allocated under __lsan_disable) that this
+ * block is no leak. It counts as a root: what it points to is reachable. */
+#define LEDGER_IGNORED 1u
+
 struct ledger_entry {
     uint32_t site;       /* 0: none */
     uint32_t size_low;   /* the size asked for, 48 bits */
@@ -40,7 +44,8 @@ struct ledger_entry {
     uint8_t kind;        /* enum alloc_kind */
     uint8_t state;       /* enum ledger_state */
     uint8_t generation;  /* forks between the recording's first process and the one that allocated, saturating */
-    uint8_t reserved[3];
+    uint8_t flags;       /* LEDGER_IGNORED */
+    uint8_t reserved[2];
 };
 _Static_assert(sizeof(struct ledger_entry) == 16, "the allocator keeps 16 bytes per block");
 
@@ -106,6 +111,37 @@ struct record_root {
     uint64_t allocations, frees;      /* events recorded; sums over threads are not needed to be exact here */
     uint64_t unrecorded;              /* allocations made while the recorder was busy in the same thread */
     char unwinder[32];                /* which backend walks, for the report */
+};
+
+/* What the program has said about its memory (preload/heaptally.h); wire_target.annotations points here, 0 when it
+ * has said nothing.
+ *
+ *    struct annotation_table -> entries: [ROOT start end][NONE][IGNORE start end] ... count of them, holes included
+ *
+ * Entries are added at the end or into holes and taken out by making them holes (kind ANNOTATION_NONE or _BUSY:
+ * skip). The array never moves; count only grows. */
+#define ANNOTATION_MAGIC 0x3154544f4e415448ull /* "HTANOTT1" */
+
+enum annotation_kind {
+    ANNOTATION_NONE,   /* a hole */
+    ANNOTATION_BUSY,   /* being filled in */
+    ANNOTATION_ROOT,   /* every aligned word in start..end is a strict root */
+    ANNOTATION_IGNORE, /* the block at start has no ledger entry to carry LEDGER_IGNORED; same meaning */
+};
+
+struct annotation {
+    uint64_t start, end;
+    uint32_t kind; /* enum annotation_kind */
+    uint32_t reserved;
+};
+
+struct annotation_table {
+    uint64_t magic;
+    uint32_t version;  /* RECORD_LAYOUT_VERSION */
+    uint32_t count;    /* entries ever used */
+    uint32_t capacity;
+    uint32_t dropped;  /* annotations that found no room */
+    uint64_t entries;  /* address of struct annotation[capacity] */
 };
 
 #endif
