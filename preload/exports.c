@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every allocating name of the C library, with its rules for arguments and errno; exports.map lists the same
+ * names and scripts/check-elf compares. What a name asks for is made into one of three calls: allocate,
+ * reallocate, release (recorded.c); malloc, calloc and free try the inlined fast path first.
+ *
+ * The rules are glibc 2.36's where the standards leave a choice: realloc(p, 0) frees and answers NULL;
+ * memalign and aligned_alloc round an alignment up to a power of two; posix_memalign refuses it and leaves
+ * errno alone.
+ */
+#include "preload/face.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "allocator/fast.h"
+#include "preload/foreign.h"
+
+#define PAGE          4096u
+#define ALIGN_DEFAULT 16u
+
+/* Second names. An alias of the assembler's: the compiler's own would warn of every attribute that malloc has
+ * and the alias lacks. */
+#define ALSO(name, target)                                                                                   \
+    __asm__(".globl " #name "\n\t.set " #name ", " #target "\n\t.type " #name ", @function")
+
+static inline void *face_malloc(size_t size)
+{
+    void *p = alloc_malloc_fast(size);
+    return __builtin_expect(p != NULL, 1) ? p : allocate(KIND_MALLOC, size, 0);
+}
+
+static inline void face_free(void *p)
+{
+    if (__builtin_expect(!alloc_free_fast(p), 0))
+        release(p);
+}
+
+static inline void *face_calloc(size_t size)
+{
+    void *p = alloc_malloc_fast(size);
+    return __builtin_expect(p != NULL, 1) ? memset(p, 0, size) : allocate(KIND_CALLOC, size, 0);
+}
+
+static void *no_memory(void)
+{
+    errno = ENOMEM;
+    return NULL;
+}
+
+EXPORT void *malloc(size_t size)
+{
+    return face_malloc(size);
+}
+
+EXPORT void free(void *p)
+{
+    face_free(p);
+}
+
+EXPORT void *calloc(size_t count, size_t size)
+{
+    size_t total;
+    if (__builtin_mul_overflow(count, size, &total))
+        return no_memory();
+    return face_calloc(total);
+}
+
+static inline void *face_realloc(void *p, size_t size)
+{
+    if (!p)
+        return face_malloc(size);
+    if (size)
+        return reallocate(p, size);
+    face_free(p);
+    return NULL;
+}
+
+EXPORT void *realloc(void *p, size_t size)
+{
+    return face_realloc(p, size);
+}
+
+EXPORT void *reallocarray(void *p, size_t count, size_t size)
+{
+    size_t total;
+    if (__builtin_mul_overflow(count, size, &total))
+        return no_memory();
+    return face_realloc(p, total);
+}
+
+/* --- aligned
+ * ------------------------------------------------------------------------------------------------------ */
+
+static inline bool is_power_of_two(size_t n)
+{
+    return n && !(n & (n - 1));
+}
+
+static void *face_memalign(size_t alignment, size_t size)
+{
+    if (alignment <= ALIGN_DEFAULT)
+        return allocate(KIND_ALIGNED, size, ALIGN_DEFAULT);
+    if (alignment > SIZE_MAX / 2 + 1) {
+        errno = EINVAL;
+        return NULL;
+    }
+    if (!is_power_of_two(alignment))
+        alignment = (size_t)1 << (64 - __builtin_clzl(alignment));
+    return allocate(KIND_ALIGNED, size, alignment);
+}
+
+EXPORT void *memalign(size_t alignment, size_t size)
+{
+    return face_memalign(alignment, size);
+}
+
+EXPORT void *aligned_alloc(size_t alignment, size_t size)
+{
+    return face_memalign(alignment, size);
+}
+
+EXPORT int posix_memalign(void **ret_block, size_t alignment, size_t size)
+{
+    if (!is_power_of_two(alignment) || alignment % sizeof(void *) != 0)
+        return EINVAL;
+    int saved = errno;
+    void *p = face_memalign(alignment, size);
+    errno = saved;
+    if (!p)
+        return ENOMEM;
+    *ret_block = p;
+    return 0;
+}
+
+EXPORT void *valloc(size_t size)
+{
+    return face_memalign(PAGE, size);
+}
+
+EXPORT void *pvalloc(size_t size)
+{
+    size_t rounded;
+    if (__builtin_add_overflow(size, PAGE - 1, &rounded))
+        return no_memory();
+    return face_memalign(PAGE, rounded & ~(size_t)(PAGE - 1));
+}
+
+/* --- the rest
+ * ------------------------------------------------------------------------------------------------------ */
+
+EXPORT size_t malloc_usable_size(void *p)
+{
+    size_t size = p ? alloc_usable_size(p) : 0;
+    return size || !p || alloc_is_ours(p) ? size : foreign_usable_size(p);
+}
+
+/* C23: the size (and alignment) are the caller's word for what free knows by itself. */
+EXPORT void free_sized(void *p, size_t size);
+EXPORT void free_sized(void *p, size_t size)
+{
+    (void)size;
+    face_free(p);
+}
+
+EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size);
+EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size)
+{
+    (void)alignment;
+    (void)size;
+    face_free(p);
+}
+
+ALSO(cfree, free);
+ALSO(__libc_malloc, malloc);
+ALSO(__libc_free, free);
+ALSO(__libc_calloc, calloc);
+ALSO(__libc_realloc, realloc);
+ALSO(__libc_memalign, memalign);
+ALSO(__libc_valloc, valloc);
+ALSO(__libc_pvalloc, pvalloc);

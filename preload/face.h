@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * face.h - how the files behind the exported symbols meet.
+ *
+ *   exports.c   every name in exports.map: argument rules of the C library, the two inlined fast paths
+ *      |  miss
+ *      v
+ *   recorded.c  allocate(), reallocate(), release(): first call, thread arming, the recorder round the
+ * allocator, errno |  wrong pointer
+ *      v
+ *   misuse.c    ours but wrong: one line, stacks, policy        foreign.c   not ours: the C library's own, or
+ * nobody's
+ *
+ *   start.c first call and constructor    thread.c a thread's end    fork.c    dl.c dlopen, dlclose
+ *   annotate.c the annotation API         interface.c figures and tuning
+ *
+ * Threads: all of it may be called by any thread at any time, the first call included (before any
+ * constructor, there is one thread; should there be more, those that come while it runs are served with what
+ * is set so far).
+ */
+#ifndef HEAPTALLY_FACE_H
+#define HEAPTALLY_FACE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "allocator/allocator.h"
+#include "tracer/format/tables.h"
+
+#define EXPORT __attribute__((visibility("default")))
+#define COLD   __attribute__((noinline, cold))
+
+/* --- start.c
+ * ------------------------------------------------------------------------------------------------- */
+
+/* What the slow paths look at. Written by the first call and the constructor only. */
+struct face_state {
+    bool started;   /* settings are read and applied */
+    bool recording; /* record_start() has succeeded */
+    bool freezing;  /* freeze_start() was called: the channel and the hooks are there */
+};
+extern struct face_state face_state;
+
+void start_first_call(void); /* once; later and nested calls return at once */
+
+/* --- recorded.c: the slow paths
+ * -------------------------------------------------------------------------------- */
+
+/* NULL with errno = ENOMEM. alignment counts for KIND_ALIGNED only: a power of two. */
+void *allocate(enum alloc_kind kind, size_t size, size_t alignment);
+void *reallocate(void *p, size_t size); /* p != NULL, size > 0 */
+void release(void *p);                  /* keeps errno */
+
+/* --- thread.c
+ * -------------------------------------------------------------------------------------------------- */
+
+enum thread_life {
+    THREAD_FRESH, /* no destructor armed yet */
+    THREAD_ARMED,
+    THREAD_ENDED, /* its heap is given up: served, never attached nor recorded again */
+};
+
+/* Written by their own thread only. */
+struct thread_face {
+    uint8_t life;          /* enum thread_life */
+    uint32_t ignore_depth; /* nested __lsan_disable() */
+};
+extern __thread struct thread_face thread_face;
+
+void thread_start(void); /* makes the key: from the first call, so that no program can have taken them all */
+void thread_arm(void);   /* from a fresh thread's first slow call */
+
+/* --- fork.c, dl.c, annotate.c
+ * ------------------------------------------------------------------------------------ */
+
+void fork_start(void);
+
+/* What the companion gets in wire_target.annotations; 0 while there are none. */
+uint64_t annotations_address(void);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lock order, which fork walks: channel, record, allocator. The child takes them back innermost first.
+ *
+ * Handlers registered first run last before the fork and first after it: ours are registered by the first
+ * malloc of the process, so that all of the program's handlers may allocate. vfork and posix_spawn run no
+ * handlers and share the memory: nothing here looks at process ids.
+ */
+#include "preload/face.h"
+
+#include <pthread.h>
+
+#include "preload/preload.h"
+#include "preload/thread.h"
+#include "tracer/record/record.h"
+
+/* Inside from prepare to the end of the handlers: a parking request waits until no lock of ours is held. */
+static void fork_prepare(void)
+{
+    thread_enter();
+    if (face_state.freezing)
+        freeze_fork_prepare();
+    if (face_state.recording)
+        record_fork_prepare();
+    alloc_fork_prepare();
+}
+
+static void fork_parent(void)
+{
+    alloc_fork_parent();
+    if (face_state.recording)
+        record_fork_parent();
+    if (face_state.freezing)
+        freeze_fork_parent();
+    thread_leave();
+}
+
+static void fork_child(void)
+{
+    /* A request that was on its way to this thread was the parent's. */
+    thread_flags.parked = 0;
+    alloc_fork_child();
+    if (face_state.recording)
+        record_fork_child();
+    if (face_state.freezing)
+        freeze_fork_child();
+    thread_leave();
+}
+
+void fork_start(void)
+{
+    pthread_atfork(fork_prepare, fork_parent, fork_child);
+}

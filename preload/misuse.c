@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+#include "preload/misuse.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <link.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "preload/face.h"
+#include "preload/line.h"
+#include "preload/preload.h"
+#include "preload/thread.h"
+#include "tracer/record/record.h"
+
+#define STACK_SHOWN 32u
+
+/* glibc's own since 2.35, without lock or memory; weak so that the library loads without it. */
+extern int _dl_find_object(void *address, struct dl_find_object *ret) __attribute__((weak));
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static const char *program_name(void)
+{
+    return program_invocation_short_name ? program_invocation_short_name : "?";
+}
+
+static void line_end_of_message(struct line *line)
+{
+    line_text(line, " in ");
+    line_text(line, program_name());
+    line_text(line, " pid ");
+    line_number(line, syscall(SYS_getpid));
+    line_write(line, STDERR_FILENO);
+}
+
+/* --- what is known of the block
+ * --------------------------------------------------------------------------------- */
+
+struct suspect {
+    void *p;
+    enum alloc_status status;
+    struct alloc_block block; /* start NULL: nothing is known */
+    struct ledger_entry entry;
+};
+
+static void suspect_look_up(struct suspect *suspect)
+{
+    alloc_find(suspect->p, &suspect->block);
+    if (suspect->block.start && suspect->block.ledger)
+        suspect->entry = *(const struct ledger_entry *)suspect->block.ledger;
+}
+
+static uint64_t suspect_size(const struct suspect *suspect)
+{
+    return suspect->entry.state != LEDGER_NEVER ? ledger_size(&suspect->entry) : suspect->block.capacity;
+}
+
+static void line_block(struct line *line, const struct suspect *suspect)
+{
+    line_number(line, (int64_t)suspect_size(suspect));
+    line_text(line, "-byte block");
+}
+
+static void say_headline(const char *call, const struct suspect *suspect)
+{
+    struct line line;
+    bool freed = suspect->status == ALLOC_DOUBLE_FREE;
+    line_start(&line, "heaptally: ");
+    if (freed && strcmp(call, "free") == 0) {
+        line_text(&line, "double free of ");
+    } else {
+        line_text(&line, freed ? "" : "invalid ");
+        line_text(&line, call);
+        line_text(&line, freed ? " of freed " : " of ");
+    }
+    line_hex(&line, (uintptr_t)suspect->p);
+    if (suspect->status == ALLOC_INTERIOR && suspect->block.start) {
+        line_text(&line, " (");
+        line_number(&line, (char *)suspect->p - (char *)suspect->block.start);
+        line_text(&line, " bytes into a ");
+        line_block(&line, suspect);
+        line_text(&line, suspect->entry.state == LEDGER_FREED ? " that was freed)" : ")");
+    } else if (suspect->status == ALLOC_INTERIOR) {
+        line_text(&line, " (not the start of a block)");
+    } else if (suspect->status == ALLOC_FOREIGN) {
+        line_text(&line, " (no memory that malloc gave out)");
+    } else if (suspect->status == ALLOC_CORRUPT) {
+        line_text(&line, " (memory beside it was overwritten)");
+    } else if (suspect->block.start) {
+        line_text(&line, " (");
+        line_block(&line, suspect);
+        line_text(&line, ")");
+    }
+    line_end_of_message(&line);
+}
+
+/* --- stacks
+ * ------------------------------------------------------------------------------------------------------- */
+
+static void line_address(struct line *line, uint64_t ip)
+{
+    struct dl_find_object found;
+    if (!_dl_find_object || _dl_find_object((void *)(uintptr_t)(ip - 1), &found) != 0) {
+        line_hex(line, ip);
+        return;
+    }
+    const char *path = found.dlfo_link_map->l_name;
+    line_text(line, path && *path ? base_name(path) : program_name());
+    line_text(line, "+");
+    line_hex(line, ip - found.dlfo_link_map->l_addr);
+}
+
+static void say_stack(const char *title, int64_t number, uint32_t site)
+{
+    uint64_t ips[STACK_SHOWN];
+    uint32_t count = record_stack(site, ips, STACK_SHOWN);
+    struct line line;
+    line_start(&line, title);
+    if (number >= 0)
+        line_number(&line, number);
+    line_text(&line, count ? ":" : ": stack not known");
+    line_write(&line, STDERR_FILENO);
+    for (uint32_t i = 0; i < count; i++) {
+        line_start(&line, "    #");
+        line_number(&line, i);
+        line_text(&line, " ");
+        line_address(&line, ips[i]);
+        line_write(&line, STDERR_FILENO);
+    }
+}
+
+static void say_stacks(const struct suspect *suspect)
+{
+    bool outermost = thread_enter();
+    if (suspect->entry.state != LEDGER_NEVER && suspect->entry.site != 0)
+        say_stack("  the block was allocated by", -1, suspect->entry.site);
+    if (outermost && thread_face.life != THREAD_ENDED)
+        say_stack("  now freed by thread ", syscall(SYS_gettid), record_capture());
+    thread_leave();
+}
+
+COLD void misuse_report(const char *call, void *p, enum alloc_status status)
+{
+    int saved = errno;
+    struct suspect suspect = {.p = p, .status = status};
+    enum misuse_policy policy = settings_get()->misuse;
+    if (policy == MISUSE_IGNORE)
+        return;
+    suspect_look_up(&suspect);
+    say_headline(call, &suspect);
+    if (face_state.recording)
+        say_stacks(&suspect);
+    if (policy == MISUSE_ABORT)
+        abort();
+    errno = saved;
+}

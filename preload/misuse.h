@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * misuse.h - a wrong pointer came in: one clear line on stderr, with record=1 the stacks, then the policy.
+ *
+ *   heaptally: double free of 0x7f3c40001240 (64-byte block) in prog pid 4711
+ *     the block was allocated by:
+ *       #0 prog+0x1189
+ *       ...
+ *     now freed by thread 4711:
+ *       #0 prog+0x11c2
+ *
+ * misuse=abort (default): then abort(). misuse=report: the line, and the program goes on, the memory
+ * untouched. misuse=ignore: not even the line. Addresses are module+offset: symbols are the companion's
+ * business (addr2line -e takes the offset of a position-independent module as it is).
+ *
+ * The texts are tested (tests/misuse); change both.
+ */
+#ifndef HEAPTALLY_MISUSE_H
+#define HEAPTALLY_MISUSE_H
+
+#include "allocator/allocator.h"
+
+/* `call` is the function the program called: "free", "realloc", "operator delete". Returns under the policies
+ * that let the program go on. */
+void misuse_report(const char *call, void *p, enum alloc_status status);
+
+#endif

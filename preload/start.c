@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+#include "preload/face.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/single_threaded.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "allocator/allocator.h"
+#include "preload/foreign.h"
+#include "preload/settings.h"
+#include "preload/thread.h"
+#include "tracer/record/record.h"
+
+#define VARIABLE       "HEAPTALLY="
+#define VARIABLE_BYTES (sizeof(VARIABLE) - 1)
+#define TEXT_MAX       8192u
+
+struct face_state face_state;
+
+bool preload_is_recording(void)
+{
+    return face_state.recording;
+}
+
+/* --- finding the variable
+ * -------------------------------------------------------------------------------------- */
+
+/* The loader mallocs before the C library's constructor has set `environ`. The kernel's copy of the
+ * environment is then the only one there is; it is read by raw calls, a piece at a time, since it may be
+ * megabytes long. */
+struct environ_reader {
+    int fd;
+    size_t have, next;
+    char piece[2048];
+};
+
+/* The next byte of the kernel's copy, -1 at its end. */
+static int reader_byte(struct environ_reader *reader)
+{
+    if (reader->next == reader->have) {
+        long n = syscall(SYS_read, reader->fd, reader->piece, sizeof(reader->piece));
+        if (n <= 0)
+            return -1;
+        reader->have = (size_t)n;
+        reader->next = 0;
+    }
+    return (unsigned char)reader->piece[reader->next++];
+}
+
+/* Reads one entry; true when it is ours, with the value in text. *ret_more: there may be another one. */
+static bool reader_entry(struct environ_reader *reader, char *text, bool *ret_more)
+{
+    size_t at = 0;
+    bool ours = true;
+    int byte;
+    while ((byte = reader_byte(reader)) > 0) {
+        if (at < VARIABLE_BYTES)
+            ours = ours && byte == VARIABLE[at];
+        else if (ours && at - VARIABLE_BYTES < TEXT_MAX - 1)
+            text[at - VARIABLE_BYTES] = (char)byte;
+        at++;
+    }
+    *ret_more = byte == 0;
+    if (!ours || at < VARIABLE_BYTES)
+        return false;
+    at -= VARIABLE_BYTES;
+    text[at < TEXT_MAX ? at : TEXT_MAX - 1] = '\0';
+    return true;
+}
+
+static bool text_from_kernel(char *text)
+{
+    struct environ_reader reader = {
+        .fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/self/environ", O_RDONLY | O_CLOEXEC)};
+    bool more = reader.fd >= 0, found = false;
+    while (more && !found)
+        found = reader_entry(&reader, text, &more);
+    if (reader.fd >= 0)
+        syscall(SYS_close, reader.fd);
+    return found;
+}
+
+static bool text_from_environ(char *text)
+{
+    for (char **entry = environ; *entry; entry++) {
+        if (strncmp(*entry, VARIABLE, VARIABLE_BYTES) == 0) {
+            size_t length = strnlen(*entry + VARIABLE_BYTES, TEXT_MAX - 1);
+            memcpy(text, *entry + VARIABLE_BYTES, length);
+            text[length] = '\0';
+            return true;
+        }
+    }
+    return false;
+}
+
+/* --- the first call
+ * -------------------------------------------------------------------------------------------- */
+
+static void say(struct line *line)
+{
+    line_write(line, STDERR_FILENO);
+}
+
+static void settings_apply(const struct settings *settings)
+{
+    alloc_set_decay(settings->decay_ms);
+    if (settings->record) {
+        alloc_keep_ledger();
+        alloc_intercept(true);
+    }
+}
+
+/* true when the environment could be looked at. */
+static COLD bool settings_read(void)
+{
+    char text[TEXT_MAX];
+    struct settings *settings = settings_storage();
+    if (environ ? text_from_environ(text) : text_from_kernel(text)) {
+        settings_parse(text, settings, say);
+        if (settings->help)
+            settings_help(say);
+        return true;
+    }
+    return environ != NULL;
+}
+
+/* Set when the first call found neither `environ` nor /proc: the constructor tries again. */
+static bool settings_are_due;
+
+void start_first_call(void)
+{
+    static bool taken;
+    if (__atomic_exchange_n(&taken, true, __ATOMIC_ACQ_REL))
+        return;
+    int saved = errno;
+    settings_defaults(settings_storage());
+    settings_are_due = !settings_read();
+    settings_apply(settings_storage());
+    foreign_start();
+    thread_start();
+    fork_start();
+    errno = saved;
+    __atomic_store_n(&face_state.started, true, __ATOMIC_RELEASE);
+}
+
+/* --- the constructor
+ * -------------------------------------------------------------------------------------------- */
+
+static void say_why_not(const char *why)
+{
+    struct line line;
+    line_start(&line, "heaptally: recording could not start: ");
+    line_text(&line, why);
+    line_text(&line, "; the program runs on");
+    say(&line);
+}
+
+/* What libunwind allocates while it is loaded is the library's own affair: "inside" keeps it out of the
+ * record. */
+static bool recording_start(const char **ret_why)
+{
+    struct record_config config = {.depth_limit = settings_get()->depth};
+    thread_enter();
+    bool started = record_start(&config, ret_why);
+    thread_leave();
+    return started;
+}
+
+__attribute__((constructor)) static void preload_begin(void)
+{
+    start_first_call();
+    if (settings_are_due && environ) {
+        settings_read();
+        settings_apply(settings_storage());
+    }
+    if (!settings_get()->record)
+        return;
+    int saved = errno;
+    const char *why = NULL;
+    if (recording_start(&why)) {
+        __atomic_store_n(&face_state.recording, true, __ATOMIC_RELEASE);
+    } else {
+        why = why ? why : "no reason given";
+        say_why_not(why);
+        if (__libc_single_threaded)
+            alloc_intercept(false);
+    }
+    freeze_start(face_state.recording, why);
+    __atomic_store_n(&face_state.freezing, true, __ATOMIC_RELEASE);
+    errno = saved;
+}
