@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * layout.h - every structure that a reader of a frozen process has to know, and nothing else.
+ *
+ *   alloc_root --> map_root[4096] --> map_leaf[8192] --> chunk base            an entry is a chunk's address,
+ * or (in bss)          (metadata)    \--> mapping | 1           a mapping descriptor's with bit 0 set
+ *
+ *   chunk, 4 MiB:   | descriptor 0, 1 = chunk header | descriptor 2 | 3 | ... | 255 || slot 2 | slot 3 | ...
+ * | 255 |
+ *                   |<------------- head: slots 0 and 1, 256 x 128 bytes ---------->||<-- 16 KiB each
+ * ----------->|
+ *
+ * One descriptor per slot, at the slot's own index: mask and shift find it, and because the head is dense,
+ * equal low address bits of pools do not make their descriptors fight for one cache set. A block that
+ * overflows cannot reach a descriptor, unless it is the last of the chunk below.
+ *
+ * States of a slot, and what its descriptor means in each
+ *   SLOT_FREE   free_map bit set. owner 0. `divisor`, `block_size`, `distance` are left over from the last
+ * use, and only serve to name a wrong free. Exits: slots_take() under the arena lock. SLOT_POOL   the first
+ * slot of a pool: every field but span_ledger means something. SLOT_SPAN   the first slot of a span: `slots`,
+ * `span_ledger`. owner 0. SLOT_RUN    a later slot of a pool or span: only `distance`, in slots, back to its
+ * first. owner 0. slots 0, 1  never handed out: their descriptors are the chunk's header; owner 0 by layout.
+ *
+ * States of a pool (owned by a heap H; `owner` is H, or H with POOL_UNLISTED)
+ *   usable      owner == H; on H's list of its class; remote notify QUIET (WATCHED in the orphanage)
+ *   full        owner == H | POOL_UNLISTED; on H's `full` list; notify WATCHED, or QUEUED once another thread
+ * has freed into it, until H drains its pending stack empty       used == 0: usable, and kept only while it
+ * is the last of its class; otherwise given back A block of a pool is live iff its index is carved (offset <
+ * carved) and it is on none of: free_list, local_free, the remote list. The remote list is counted in `used`
+ * until the owner collects it.
+ *
+ * Invariants of a quiescent pool
+ *   carved / block_size == used + length(free_list) + length(local_free);   remote count <= used <= capacity
+ *
+ * The two words of a free block: link = next ^ secret, check = link ^ address ^ secret. One comparison
+ * tells, on free, that a block may already be free (then the lists are walked to be sure), and on allocation
+ * that free memory was not written to. Handing a block out clears `check`, and next never equals the block
+ * itself.
+ *
+ * Threads: who writes a field is said at the field. "arena" is the arena lock (state.h).
+ */
+#ifndef HEAPTALLY_LAYOUT_H
+#define HEAPTALLY_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define LAYOUT_VERSION 1u
+#define LAYOUT_MAGIC   "heaptly"
+
+#define SLOT_SHIFT   14
+#define SLOT_SIZE    ((size_t)1 << SLOT_SHIFT)
+#define CHUNK_SHIFT  22
+#define CHUNK_SIZE   ((size_t)1 << CHUNK_SHIFT)
+#define CHUNK_SLOTS  256u
+#define HEAD_SLOTS   2u
+#define ARENA_SLOTS  16u
+#define ARENA_SHIFT  18
+#define CHUNK_ARENAS (CHUNK_SLOTS / ARENA_SLOTS)
+#define MAP_WORDS    (CHUNK_SLOTS / 64)
+
+#define MAP_LEAF_BITS 13
+#define MAP_ROOT_BITS 12
+#define MAP_BITS      (CHUNK_SHIFT + MAP_LEAF_BITS + MAP_ROOT_BITS) /* 47: all of a program's addresses */
+#define MAP_MAPPING   ((uintptr_t)1)                                /* entry bit: a mapping, not a chunk */
+
+#define CLASS_COUNT       72
+#define POOL_SLOTS_MAX    8u
+#define POOL_CAPACITY_MAX 1024u
+#define POOL_SIZE_MAX     ((size_t)32 << 10) /* largest block in a pool */
+#define SPAN_SIZE_MAX     ((size_t)2 << 20)  /* largest block in a span */
+#define POOL_UNLISTED     ((uintptr_t)1)     /* bit of pool.owner */
+
+enum slot_state { SLOT_FREE, SLOT_POOL, SLOT_SPAN, SLOT_RUN };
+
+/* pool.remote: bits 0..15 index + 1 of the first block, 16..31 length, 32..33 who wants to know (remote.h).
+ */
+#define REMOTE_HEAD(word)   ((uint32_t)((word)&0xffff))
+#define REMOTE_COUNT(word)  ((uint32_t)((word) >> 16 & 0xffff))
+#define REMOTE_NOTIFY(word) ((unsigned)((word) >> 32 & 3))
+enum remote_notify { REMOTE_QUIET, REMOTE_WATCHED, REMOTE_QUEUED };
+
+struct free_block {
+    uint64_t link;
+    uint64_t check;
+};
+
+struct pool {
+    /* First line: the owner's. */
+    uintptr_t owner; /* struct heap *, | POOL_UNLISTED. The owning thread, or arena; read by any thread */
+    struct free_block *free_list;  /* blocks to hand out. Owner */
+    struct free_block *local_free; /* freed by the owner, becomes free_list when that is empty. Owner */
+    uint32_t used;                 /* handed out, and not yet freed or collected. Owner; read by statistics */
+    uint32_t carved;               /* bytes from the start that ever were on a list. Owner */
+    uint64_t divisor;      /* ceil(2^64 / block_size): offset * divisor < divisor iff offset is a multiple */
+    uint32_t block_size;   /* constant while a pool */
+    uint16_t capacity;     /* blocks. Constant while a pool */
+    uint8_t state;         /* enum slot_state. arena */
+    uint8_t size_class;    /* constant while a pool */
+    unsigned char *ledger; /* capacity * ALLOC_LEDGER_BYTES, or NULL. Constant while a pool */
+    uint8_t slots;         /* of the whole pool or span. arena */
+    uint8_t distance;      /* slots back to the first one. arena */
+    uint8_t fresh;         /* its memory was zero when taken: what is carved is zero. Constant while a pool */
+    uint8_t list_is_zero;  /* free_list came straight from carving fresh memory. Owner */
+    uint8_t torn;          /* its owner vanished in a fork: recount before use. arena */
+    uint8_t unused[3];
+
+    /* Second line: everybody's, and what is rarely used. */
+    uint64_t remote; /* see REMOTE_*. Any thread, by compare and swap */
+    struct pool
+        *pending_next; /* on the owner's pending stack. The thread that made it QUEUED, then the drainer */
+    struct pool *next, *prev;        /* ring of the owner's list. Owner */
+    unsigned char span_ledger[16];   /* the user's, when a span */
+    uint32_t arena_next, arena_prev; /* arena ids (address >> 18), in each arena's first descriptor. arena */
+    uint64_t unused2;
+};
+_Static_assert(sizeof(struct pool) == 128, "256 descriptors fill the head exactly");
+_Static_assert(offsetof(struct pool, remote) == 64, "the owner's line holds nothing others write");
+
+/* Overlays descriptors 0 and 1. All fields: arena. */
+struct chunk_header {
+    uintptr_t no_owner; /* stays 0, at pool.owner of slot 0: no fast path ever takes the head for a pool */
+    uint64_t magic;
+    uint64_t free_map[MAP_WORDS]; /* 1 = free. Bits 0 and 1 stay 0 */
+    uint32_t table_index;         /* in alloc_state.chunks */
+    uint32_t free_slots;
+    unsigned char unused[56];
+    uint32_t arena_next, arena_prev; /* arena 0's, at the place every other arena has them */
+    uint64_t unused2;
+    uintptr_t no_owner_1;          /* stays 0, for slot 1 */
+    uint64_t dirty_map[MAP_WORDS]; /* free, resident, since the last tick */
+    uint64_t aged_map[MAP_WORDS];  /* free, resident, for a whole tick: the next one returns it */
+};
+_Static_assert(offsetof(struct chunk_header, arena_next) == offsetof(struct pool, arena_next), "overlay");
+_Static_assert(offsetof(struct chunk_header, no_owner_1) == 128, "overlay");
+_Static_assert(sizeof(struct chunk_header) <= 256, "two descriptors");
+
+struct chunk {
+    union {
+        struct chunk_header header;
+        struct pool pools[CHUNK_SLOTS];
+    };
+};
+_Static_assert(sizeof(struct chunk) == HEAD_SLOTS << SLOT_SHIFT, "the head is its slots");
+
+#define CHUNK_MAGIC 0x6b6e756863746868u
+
+/* A mapping's descriptor. Never unmapped, reused: a racing reader sees an old one, never another type. */
+enum mapping_state { MAPPING_UNUSED, MAPPING_LIVE, MAPPING_STUCK /* unmapping failed; kept for reuse */ };
+struct mapping {
+    uintptr_t start;      /* arena */
+    uint64_t length;      /* bytes, whole pages. arena */
+    uint32_t state;       /* enum mapping_state. arena */
+    uint32_t fresh;       /* zero since mapped */
+    struct mapping *next; /* free or stuck list. arena */
+    unsigned char ledger[16];
+    uint64_t unused[2];
+};
+_Static_assert(sizeof(struct mapping) == 64, "one line");
+
+struct map_leaf {
+    uintptr_t entry[1u << MAP_LEAF_BITS]; /* arena, release; read by any thread */
+};
+
+/* One per thread, reused, never returned to the kernel: a stale pointer to a heap always points to a heap. */
+struct heap {
+    uint64_t secret;                   /* copy of alloc_root's: one load away on the fast path */
+    struct pool *current[CLASS_COUNT]; /* head of the ring of usable pools, or &alloc_empty_pool. Owner */
+    struct pool *full;                 /* ring of unlisted pools, or NULL. Owner */
+    struct pool *pending;   /* full pools others freed into. Pushed by any thread, drained by the owner */
+    struct heap *next_all;  /* every heap there is. Constant once linked; arena */
+    struct heap *next_idle; /* while no thread has it. arena */
+    uint64_t trim_at;       /* ms: when to look for empty pools again. Owner */
+    uint32_t busy;          /* in a slow path: a signal handler must not enter. Owner */
+    uint32_t attached;      /* a thread has it. arena */
+};
+
+#define METADATA_PER_TABLE 255u
+struct metadata_region {
+    uint64_t start, end;
+};
+/* Where metadata memory is; tables are linked, newest first. */
+struct metadata_table {
+    struct metadata_table *next; /* constant */
+    uint64_t count;              /* metadata lock; release, so that a reader sees whole entries */
+    struct metadata_region region[METADATA_PER_TABLE];
+};
+_Static_assert(sizeof(struct metadata_table) <= 4096, "one page");
+
+/* Where a reader starts. Sizes are there so that a mismatch is refused by name, not misread. */
+struct alloc_root {
+    char magic[8];
+    uint32_t layout_version;
+    uint32_t root_size, pool_size, heap_size, mapping_size;
+    uint32_t chunk_shift, slot_shift, map_leaf_bits, map_root_bits, ledger_bytes;
+    uint64_t secret;                 /* set once, before the first block */
+    struct map_leaf **map;           /* 1 << map_root_bits leaves. Constant */
+    struct metadata_table *metadata; /* metadata lock, release */
+    uint64_t mapped, mapped_peak;    /* bytes of chunks and mappings. arena */
+    uint64_t corruptions;            /* lists found overwritten. Any thread */
+};
+
+#endif

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * platform.c - see platform.h. System calls go through one raw door, which leaves errno alone.
+ *
+ * x86-64 Linux only, like the rest of the library; another machine adds its door here.
+ */
+#include "allocator/platform.h"
+
+#include <linux/futex.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "allocator/atomics.h"
+
+#define FAILED(result) ((unsigned long)(result) > -4096ul)
+
+/* --- the door ---------------------------------------------------------------------------------------------
+ */
+
+static long door(long number, long a, long b, long c, long d, long e, long f)
+{
+    long result;
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+static uint64_t fail_at, calls;
+
+uint64_t platform_fail_nth(uint64_t n)
+{
+    store_relaxed(&fail_at, n);
+    return __atomic_exchange_n(&calls, 0, __ATOMIC_RELAXED);
+}
+
+/* Counts the calls that may be made to fail. */
+static bool must_fail(void)
+{
+    if (likely(load_relaxed(&fail_at) == 0)) {
+        store_relaxed(&calls, load_relaxed(&calls) + 1);
+        return false;
+    }
+    return __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) == load_relaxed(&fail_at);
+}
+
+/* --- memory -----------------------------------------------------------------------------------------------
+ */
+
+static void *map_raw(void *hint, size_t size)
+{
+    long result = door(SYS_mmap, (long)hint, (long)size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return FAILED(result) ? NULL : (void *)result;
+}
+
+static void unmap_raw(void *p, size_t size)
+{
+    if (size != 0)
+        door(SYS_munmap, (long)p, (long)size, 0, 0, 0, 0);
+}
+
+static bool is_aligned(const void *p, size_t alignment)
+{
+    return ((uintptr_t)p & (alignment - 1)) == 0;
+}
+
+/* Take more than is needed and give the ends back. */
+static void *map_and_trim(size_t size, size_t alignment)
+{
+    if (size > SIZE_MAX - alignment)
+        return NULL;
+    size_t total = size + alignment - PLATFORM_PAGE;
+    unsigned char *p = map_raw(NULL, total);
+    if (p == NULL)
+        return NULL;
+    unsigned char *start = (unsigned char *)(((uintptr_t)p + alignment - 1) & ~(uintptr_t)(alignment - 1));
+    unmap_raw(p, (size_t)(start - p));
+    unmap_raw(start + size, (size_t)(p + total - (start + size)));
+    return start;
+}
+
+/* The kernel hands out the top of a gap: the aligned address below what it gave is nearly always free too.
+ * This costs no address space beyond the block, which is what counts under RLIMIT_AS. */
+static void *map_aligned(void *hint, size_t size, size_t alignment)
+{
+    unsigned char *p = map_raw(hint, size);
+    if (p == NULL || is_aligned(p, alignment))
+        return p;
+    unmap_raw(p, size);
+    unsigned char *below = (unsigned char *)((uintptr_t)p & ~(uintptr_t)(alignment - 1));
+    p = map_raw(below, size);
+    if (p == NULL || is_aligned(p, alignment))
+        return p;
+    unmap_raw(p, size);
+    return map_and_trim(size, alignment);
+}
+
+void *platform_map_near(void *hint, size_t size, size_t alignment)
+{
+    return must_fail() ? NULL : map_aligned(hint, size, alignment);
+}
+
+void *platform_map(size_t size, size_t alignment)
+{
+    return platform_map_near(NULL, size, alignment);
+}
+
+bool platform_unmap(void *p, size_t size)
+{
+    return !must_fail() && !FAILED(door(SYS_munmap, (long)p, (long)size, 0, 0, 0, 0));
+}
+
+bool platform_purge(void *p, size_t size)
+{
+    return !must_fail() && !FAILED(door(SYS_madvise, (long)p, (long)size, MADV_DONTNEED, 0, 0, 0));
+}
+
+static bool remap_raw(void *p, size_t old_size, size_t new_size, int flags, void *target)
+{
+    return !FAILED(door(SYS_mremap, (long)p, (long)old_size, (long)new_size, flags, (long)target, 0));
+}
+
+bool platform_resize(void *p, size_t old_size, size_t new_size)
+{
+    return !must_fail() && remap_raw(p, old_size, new_size, 0, NULL);
+}
+
+bool platform_move(void *p, size_t old_size, void *target, size_t new_size)
+{
+    return !must_fail() && remap_raw(p, old_size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, target);
+}
+
+#define WINDOW_FIRST 0x200000000000u
+#define WINDOW_COUNT 0x300u /* 48 TiB of them, below where Linux puts anything by itself */
+#define WINDOW_SHIFT 36     /* 64 GiB */
+
+void *platform_window(uint64_t random)
+{
+#ifdef __SANITIZE_THREAD__
+    /* ThreadSanitizer's shadow lies there. */
+    (void)random;
+    return NULL;
+#else
+    return (void *)(uintptr_t)(WINDOW_FIRST + ((random % WINDOW_COUNT) << WINDOW_SHIFT));
+#endif
+}
+
+/* --- the rest ---------------------------------------------------------------------------------------------
+ */
+
+static uint64_t scramble(uint64_t x)
+{
+    x ^= x >> 32;
+    x *= 0xd6e8feb86659fd93u;
+    x ^= x >> 32;
+    x *= 0xd6e8feb86659fd93u;
+    return x ^ x >> 32;
+}
+
+/* The C library makes its stack guard and pointer guard of the same 16 bytes, hence the scrambling: knowing
+ * our word must not give those away. */
+uint64_t platform_random(void)
+{
+    const uint64_t *bytes = (const uint64_t *)getauxval(AT_RANDOM);
+    uint64_t word = (uint64_t)(uintptr_t)&fail_at;
+    if (bytes != NULL)
+        word ^= scramble(bytes[0]) + 0x9e3779b97f4a7c15u * bytes[1];
+    word = scramble(word);
+    return word != 0 ? word : 1;
+}
+
+uint64_t platform_now_ms(void)
+{
+    struct timespec now;
+    if (clock_gettime(CLOCK_MONOTONIC_COARSE, &now) != 0)
+        return 0;
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+int platform_thread_id(void)
+{
+    return (int)door(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
+/* --- locks: 0 free, 1 held, 2 held and somebody may sleep --------------------------------------------------
+ */
+
+#define SPINS 100
+
+bool platform_try_lock(struct platform_lock *lock)
+{
+    uint32_t none = 0;
+    return __atomic_compare_exchange_n(&lock->word, &none, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+void platform_lock(struct platform_lock *lock)
+{
+    for (int i = 0; i < SPINS; i++) {
+        if (load_relaxed(&lock->word) == 0 && platform_try_lock(lock))
+            return;
+        __builtin_ia32_pause();
+    }
+    while (exchange_acquire(&lock->word, 2) != 0)
+        door(SYS_futex, (long)&lock->word, FUTEX_WAIT_PRIVATE, 2, 0, 0, 0);
+}
+
+void platform_unlock(struct platform_lock *lock)
+{
+    if (__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) == 2)
+        door(SYS_futex, (long)&lock->word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
+}
+
+void platform_lock_reset(struct platform_lock *lock)
+{
+    store_relaxed(&lock->word, 0);
+}

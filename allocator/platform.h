@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * platform.h - the verbs that reach the kernel; platform.c is the only file here that does.
+ *
+ * Preconditions are at each verb. All are raw system calls as far as libc could take a lock or set errno:
+ * every verb preserves errno. All are async-signal-safe. Failure injection for tests lives in platform.c too.
+ */
+#ifndef HEAPTALLY_PLATFORM_H
+#define HEAPTALLY_PLATFORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PLATFORM_PAGE 4096u
+
+/* Zeroed private memory of `size` bytes (a multiple of the page), aligned to `alignment` (a power of two, at
+ * least a page); NULL when the kernel refuses. */
+void *platform_map(size_t size, size_t alignment);
+bool platform_unmap(void *p, size_t size);
+/* Return the memory and keep the address space; it reads as zeros afterwards. */
+bool platform_purge(void *p, size_t size);
+/* Grow or shrink where it is; false leaves it as it was. */
+bool platform_resize(void *p, size_t old_size, size_t new_size);
+/* Move the pages of [p, p + old_size) to `target`, which is mapped, ours, new_size bytes and is replaced;
+ * what was at p is unmapped. false leaves both as they were. */
+bool platform_move(void *p, size_t old_size, void *target, size_t new_size);
+
+/* platform_map() that asks for the address `hint` (aligned) first, so that neighbours stay neighbours. */
+void *platform_map_near(void *hint, size_t size, size_t alignment);
+/* Where a process's chunks may start: a random 64 GiB window far from everything else, or NULL: no wish. */
+void *platform_window(uint64_t random);
+
+uint64_t platform_random(void); /* from the kernel's AT_RANDOM bytes; never 0. No system call */
+uint64_t platform_now_ms(void); /* monotonic; vdso, no system call */
+int platform_thread_id(void);
+
+/* Metadata memory: zeroed, page-granular, never returned, and registered in alloc_root's list of metadata
+ * regions, so that the walker tells it and no scanner takes it for a root. For the allocator itself and for
+ * tracer/record. */
+void *platform_map_metadata(size_t size);
+
+/* A futex lock: three states, no owner, no recursion. Zero is unlocked. Never hold one while calling the
+ * program. */
+struct platform_lock {
+    uint32_t word;
+};
+void platform_lock(struct platform_lock *lock);
+bool platform_try_lock(struct platform_lock *lock);
+void platform_unlock(struct platform_lock *lock);
+void platform_lock_reset(struct platform_lock *lock); /* in a forked child */
+
+/* Tests only: let the n-th call from now (1 = the next) of map/unmap/purge/resize/move fail; 0 turns it off.
+ * Returns how many calls were made since the last setting. */
+uint64_t platform_fail_nth(uint64_t n);
+
+#endif

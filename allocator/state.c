@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* state.c - see state.h. */
+#include "allocator/state.h"
+
+#include <stdint.h>
+
+#include "allocator/address_map.h"
+
+const struct pool alloc_empty_pool;
+
+#define FOUR(x)   x, x, x, x
+#define TWELVE(x) FOUR(x), FOUR(x), FOUR(x)
+#define NO_POOLS                                                                                             \
+    {                                                                                                        \
+        TWELVE(EMPTY_POOL), TWELVE(EMPTY_POOL), TWELVE(EMPTY_POOL), TWELVE(EMPTY_POOL), TWELVE(EMPTY_POOL),  \
+            TWELVE(EMPTY_POOL)                                                                               \
+    }
+_Static_assert(CLASS_COUNT == 6 * 12, "NO_POOLS names every class");
+
+const struct heap alloc_sentinel_heap = {.current = NO_POOLS};
+
+struct alloc_state alloc_state = {
+    .decay_ms = 1000,
+    .orphanage = {.current = NO_POOLS},
+    .shared = {.current = NO_POOLS},
+};
+
+struct alloc_root alloc_root_data = {
+    .magic = LAYOUT_MAGIC,
+    .layout_version = LAYOUT_VERSION,
+    .root_size = sizeof(struct alloc_root),
+    .pool_size = sizeof(struct pool),
+    .heap_size = sizeof(struct heap),
+    .mapping_size = sizeof(struct mapping),
+    .chunk_shift = CHUNK_SHIFT,
+    .slot_shift = SLOT_SHIFT,
+    .map_leaf_bits = MAP_LEAF_BITS,
+    .map_root_bits = MAP_ROOT_BITS,
+    .ledger_bytes = ALLOC_LEDGER_BYTES,
+    .map = alloc_map,
+};
+
+__thread struct heap *alloc_heap __attribute__((tls_model("initial-exec"))) = SENTINEL_HEAP;
+__thread struct heap *alloc_own_heap __attribute__((tls_model("initial-exec")));
+
+const struct alloc_root *alloc_root(void)
+{
+    return &alloc_root_data;
+}
+
+void state_start(void)
+{
+    if (load_relaxed(&alloc_root_data.secret) != 0)
+        return;
+    uint64_t secret = platform_random();
+    /* Whoever is first decides; no block exists before this, so nobody has used another value. */
+    uint64_t none = 0;
+    (void)cas_acq_rel(&alloc_root_data.secret, &none, secret);
+    store_relaxed(&alloc_state.orphanage.secret, alloc_root_data.secret);
+    store_relaxed(&alloc_state.shared.secret, alloc_root_data.secret);
+}
+
+void state_count_mapped(int64_t bytes)
+{
+    uint64_t now = alloc_root_data.mapped + (uint64_t)bytes;
+    store_relaxed(&alloc_root_data.mapped, now);
+    if (now > alloc_root_data.mapped_peak)
+        store_relaxed(&alloc_root_data.mapped_peak, now);
+}
+
+void state_report_corruption(const void *block)
+{
+    __atomic_fetch_add(&alloc_root_data.corruptions, 1, __ATOMIC_RELAXED);
+    void (*tell)(const void *) = alloc_state.on_corruption;
+    if (tell != NULL)
+        tell(block);
+}
+
+void alloc_on_corruption(void (*tell)(const void *block))
+{
+    alloc_state.on_corruption = tell;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * state.h - what there is once per process: the root, the locks, the lists of chunks, heaps and mappings.
+ *
+ * Lock order: the enum below, first to last. fork takes them all in that order (fork.c). Nothing is called
+ * while one is held that could call the program.
+ */
+#ifndef HEAPTALLY_STATE_H
+#define HEAPTALLY_STATE_H
+
+#include <stdbool.h>
+
+#include "allocator/allocator.h"
+#include "allocator/atomics.h"
+#include "allocator/layout.h"
+#include "allocator/platform.h"
+
+enum lock_rank {
+    LOCK_SHARED_HEAP, /* the heap of threads that have none of their own */
+    LOCK_ARENA,       /* slots, chunks, spans, mappings, the orphanage, the list of heaps */
+    LOCK_METADATA,    /* metadata memory */
+    LOCK_COUNT,
+};
+
+struct alloc_state {
+    struct platform_lock lock[LOCK_COUNT];
+
+    /* Set before the second thread exists, or by any thread at any time as one word. */
+    bool keep_ledger;
+    bool intercept;
+    int64_t decay_ms;
+    void (*on_corruption)(const void *block);
+
+    /* All below: arena. */
+    struct chunk **chunks; /* dense */
+    uint8_t *chunk_room;   /* per chunk, an upper bound of its longest run of free slots, at most 255 */
+    uint32_t chunk_count, chunk_capacity;
+    uint32_t arena_bin[ARENA_SLOTS + 1]; /* arena ids by number of free slots; 0 = none */
+    uint64_t dirty_slots;                /* free and resident: zero means a tick has nothing to do */
+    uint64_t next_tick_ms;
+
+    struct heap *all_heaps;
+    struct heap *idle_heaps; /* no thread has them; reused before a new one */
+    uint32_t stragglers;     /* pools that idle heaps still own */
+    struct heap orphanage;   /* owns the pools of threads that ended */
+    struct heap shared;      /* LOCK_SHARED_HEAP: serves threads that ended, and interrupted slow paths */
+
+    struct mapping *unused_mappings;
+    struct mapping *stuck_mappings;
+};
+
+extern struct alloc_state alloc_state;
+extern struct alloc_root alloc_root_data;
+
+/* Every class list of every heap starts here: a pool without blocks, never written. */
+extern const struct pool alloc_empty_pool;
+#define EMPTY_POOL ((struct pool *)(uintptr_t)&alloc_empty_pool)
+
+/* The empty heap of threads that have none: every request misses, and no pool is its own. */
+extern const struct heap alloc_sentinel_heap;
+#define SENTINEL_HEAP ((struct heap *)(uintptr_t)&alloc_sentinel_heap)
+/* alloc_own_heap of a thread that has ended. */
+#define EXITED_HEAP ((struct heap *)(uintptr_t)&alloc_sentinel_heap)
+
+/* The heap the fast paths use: the thread's own, or the sentinel. */
+extern __thread struct heap *alloc_heap __attribute__((tls_model("initial-exec")));
+/* The thread's own heap, NULL before attach, EXITED_HEAP after alloc_thread_exit(). */
+extern __thread struct heap *alloc_own_heap __attribute__((tls_model("initial-exec")));
+
+/* Make the secret, once; cheap afterwards. */
+void state_start(void);
+
+void state_count_mapped(int64_t bytes); /* arena lock held */
+void state_report_corruption(const void *block);
+
+static inline void state_lock(enum lock_rank rank)
+{
+    platform_lock(&alloc_state.lock[rank]);
+}
+
+static inline void state_unlock(enum lock_rank rank)
+{
+    platform_unlock(&alloc_state.lock[rank]);
+}
+
+#endif
