@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/* address_map.c - see address_map.h. */
+#include "allocator/address_map.h"
+
+#include "allocator/platform.h"
+
+struct map_leaf *alloc_map[1u << MAP_ROOT_BITS];
+
+static uintptr_t *map_place(uintptr_t granule)
+{
+    return &alloc_map[granule >> MAP_LEAF_BITS]->entry[granule & ((1u << MAP_LEAF_BITS) - 1)];
+}
+
+/* All leaves first, so that a failure leaves the map as it was. */
+static bool map_grow(uintptr_t first, uintptr_t last)
+{
+    for (uintptr_t root = first >> MAP_LEAF_BITS; root <= last >> MAP_LEAF_BITS; root++) {
+        if (root >= 1u << MAP_ROOT_BITS)
+            return false;
+        if (alloc_map[root] != NULL)
+            continue;
+        struct map_leaf *leaf = platform_map_metadata(sizeof *leaf);
+        if (leaf == NULL)
+            return false;
+        store_release(&alloc_map[root], leaf);
+    }
+    return true;
+}
+
+static void map_fill(uintptr_t first, uintptr_t last, uintptr_t entry)
+{
+    for (uintptr_t granule = first; granule <= last; granule++)
+        store_release(map_place(granule), entry);
+}
+
+bool map_set(uintptr_t start, uint64_t length, uintptr_t entry)
+{
+    uintptr_t first = start >> CHUNK_SHIFT, last = (start + length - 1) >> CHUNK_SHIFT;
+    if (!map_grow(first, last))
+        return false;
+    map_fill(first, last, entry);
+    return true;
+}
+
+void map_clear(uintptr_t start, uint64_t length, uintptr_t entry)
+{
+    uintptr_t last = (start + length - 1) >> CHUNK_SHIFT;
+    for (uintptr_t granule = start >> CHUNK_SHIFT; granule <= last; granule++) {
+        uintptr_t *place = map_place(granule);
+        if (load_relaxed(place) == entry)
+            store_release(place, 0);
+    }
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/* chunk.c - see chunk.h. Order: arena bins, runs, taking, giving; chunks come and go in chunk_pages.c. */
+#include "allocator/chunk.h"
+
+#include "allocator/chunk_pages.h"
+#include "allocator/slotmap.h"
+
+/* How many arenas of one bin to look into for a run: their free slots may be scattered. */
+#define ARENA_TRIES 8
+
+/* --- arena bins -------------------------------------------------------------------------------------------
+ */
+
+static struct pool *arena_links(uint32_t id)
+{
+    struct chunk *chunk = (struct chunk *)(((uintptr_t)id << ARENA_SHIFT) & ~(uintptr_t)(CHUNK_SIZE - 1));
+    return &chunk->pools[(id % CHUNK_ARENAS) * ARENA_SLOTS];
+}
+
+static uint32_t arena_id(const struct chunk *chunk, unsigned arena)
+{
+    return (uint32_t)((uintptr_t)chunk >> ARENA_SHIFT) + arena;
+}
+
+static unsigned arena_free(const struct chunk *chunk, unsigned arena)
+{
+    return slotmap_count(chunk->header.free_map, arena * ARENA_SLOTS, ARENA_SLOTS);
+}
+
+static void arena_unlink(uint32_t id, unsigned bin)
+{
+    struct pool *links = arena_links(id);
+    if (links->arena_prev != 0)
+        arena_links(links->arena_prev)->arena_next = links->arena_next;
+    else
+        alloc_state.arena_bin[bin] = links->arena_next;
+    if (links->arena_next != 0)
+        arena_links(links->arena_next)->arena_prev = links->arena_prev;
+    links->arena_next = links->arena_prev = 0;
+}
+
+static void arena_link(uint32_t id, unsigned bin)
+{
+    struct pool *links = arena_links(id);
+    uint32_t first = alloc_state.arena_bin[bin];
+    links->arena_prev = 0;
+    links->arena_next = first;
+    if (first != 0)
+        arena_links(first)->arena_prev = id;
+    alloc_state.arena_bin[bin] = id;
+}
+
+void arenas_link(struct chunk *chunk)
+{
+    for (unsigned arena = 0; arena < CHUNK_ARENAS; arena++)
+        arena_link(arena_id(chunk, arena), arena_free(chunk, arena));
+}
+
+void arenas_unlink(struct chunk *chunk)
+{
+    for (unsigned arena = 0; arena < CHUNK_ARENAS; arena++)
+        arena_unlink(arena_id(chunk, arena), arena_free(chunk, arena));
+}
+
+/* Set or clear [from, from + n) of the free map, keeping every arena in the bin of its count. */
+static void free_map_change(struct chunk *chunk, unsigned from, unsigned n, bool free)
+{
+    unsigned first = from / ARENA_SLOTS, last = (from + n - 1) / ARENA_SLOTS;
+    for (unsigned arena = first; arena <= last; arena++) {
+        unsigned count = arena_free(chunk, arena);
+        if (count != 0)
+            arena_unlink(arena_id(chunk, arena), count);
+    }
+    if (free)
+        slotmap_set(chunk->header.free_map, from, n);
+    else
+        slotmap_clear(chunk->header.free_map, from, n);
+    for (unsigned arena = first; arena <= last; arena++) {
+        unsigned count = arena_free(chunk, arena);
+        if (count != 0)
+            arena_link(arena_id(chunk, arena), count);
+    }
+    chunk->header.free_slots += free ? n : -n;
+}
+
+/* --- runs -------------------------------------------------------------------------------------------------
+ */
+
+/* The first free run of n slots from `from` on, before `end`, that starts at a multiple of align. *longest
+ * grows to the longest run seen. */
+static bool run_find(const struct chunk *chunk, unsigned from, unsigned end, unsigned n, unsigned align,
+                     unsigned *longest, unsigned *ret_start)
+{
+    const uint64_t *map = chunk->header.free_map;
+    for (unsigned start = slotmap_next(map, from, SLOTMAP_SET); start < end;) {
+        unsigned stop = slotmap_next(map, start, SLOTMAP_CLEAR);
+        if (stop > end)
+            stop = end;
+        if (stop - start > *longest)
+            *longest = stop - start;
+        unsigned aligned = (start + align - 1) & ~(align - 1);
+        if (aligned + n <= stop) {
+            *ret_start = aligned;
+            return true;
+        }
+        start = slotmap_next(map, stop, SLOTMAP_SET);
+    }
+    return false;
+}
+
+unsigned chunk_longest_run(const struct chunk *chunk)
+{
+    unsigned longest = 0, start;
+    (void)run_find(chunk, 0, CHUNK_SLOTS, CHUNK_SLOTS + 1, 1, &longest, &start);
+    return longest;
+}
+
+static bool find_in_arenas(unsigned n, unsigned align, struct chunk **ret_chunk, unsigned *ret_start)
+{
+    for (unsigned bin = n; bin <= ARENA_SLOTS; bin++) {
+        uint32_t id = alloc_state.arena_bin[bin];
+        for (int i = 0; id != 0 && i < ARENA_TRIES; i++, id = arena_links(id)->arena_next) {
+            struct chunk *chunk = chunk_of(arena_links(id));
+            unsigned from = id % CHUNK_ARENAS * ARENA_SLOTS, longest = 0;
+            if (run_find(chunk, from, from + ARENA_SLOTS, n, align, &longest, ret_start)) {
+                *ret_chunk = chunk;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool find_in_chunks(unsigned n, unsigned align, struct chunk **ret_chunk, unsigned *ret_start)
+{
+    for (uint32_t i = 0; i < alloc_state.chunk_count; i++) {
+        if (alloc_state.chunk_room[i] < n)
+            continue;
+        struct chunk *chunk = alloc_state.chunks[i];
+        unsigned longest = 0;
+        if (run_find(chunk, 0, CHUNK_SLOTS, n, align, &longest, ret_start)) {
+            *ret_chunk = chunk;
+            return true;
+        }
+        /* The whole chunk was seen: the bound is now exact. */
+        alloc_state.chunk_room[i] = (uint8_t)longest;
+    }
+    return false;
+}
+
+/* --- taking and giving ------------------------------------------------------------------------------------
+ */
+
+/* Were all of [from, from + n) returned or never touched? Forgets that any was dirty. */
+static bool forget_dirty(struct chunk *chunk, unsigned from, unsigned n)
+{
+    struct chunk_header *header = &chunk->header;
+    unsigned dirty = slotmap_count(header->dirty_map, from, n) + slotmap_count(header->aged_map, from, n);
+    if (dirty == 0)
+        return true;
+    slotmap_clear(header->dirty_map, from, n);
+    slotmap_clear(header->aged_map, from, n);
+    alloc_state.dirty_slots -= dirty;
+    return false;
+}
+
+static void run_number(struct pool *first, unsigned from, unsigned n)
+{
+    for (unsigned i = from; i < n; i++) {
+        store_relaxed(&first[i].distance, (uint8_t)i);
+        if (i != 0)
+            store_relaxed(&first[i].state, SLOT_RUN);
+    }
+    store_relaxed(&first->slots, (uint8_t)n);
+}
+
+struct pool *slots_take(unsigned n, unsigned align, bool *ret_zeroed)
+{
+    struct chunk *chunk;
+    unsigned start;
+    bool found = n <= ARENA_SLOTS && find_in_arenas(n, align, &chunk, &start);
+    found = found || find_in_chunks(n, align, &chunk, &start);
+    if (!found && (!chunk_add() || !find_in_chunks(n, align, &chunk, &start)))
+        return NULL;
+    free_map_change(chunk, start, n, false);
+    *ret_zeroed = forget_dirty(chunk, start, n);
+    run_number(&chunk->pools[start], 0, n);
+    return &chunk->pools[start];
+}
+
+bool slots_extend(struct pool *first, unsigned more, bool *ret_zeroed)
+{
+    struct chunk *chunk = chunk_of(first);
+    unsigned start = slot_index(first) + first->slots;
+    if (start + more > CHUNK_SLOTS || slotmap_count(chunk->header.free_map, start, more) != more)
+        return false;
+    free_map_change(chunk, start, more, false);
+    *ret_zeroed = forget_dirty(chunk, start, more);
+    run_number(first, first->slots, first->slots + more);
+    return true;
+}
+
+/* The bound of a chunk's room must cover the run that these slots have become part of. */
+static void room_grow(struct chunk *chunk, unsigned from, unsigned n)
+{
+    unsigned stop = slotmap_next(chunk->header.free_map, from + n, SLOTMAP_CLEAR), start = from;
+    while (start > 0 && slot_bit(chunk->header.free_map, start - 1))
+        start--;
+    uint8_t *room = &alloc_state.chunk_room[chunk->header.table_index];
+    if (stop - start > *room)
+        *room = (uint8_t)(stop - start);
+}
+
+void slots_give(struct chunk *chunk, unsigned from, unsigned n, bool dirty)
+{
+    for (unsigned i = from; i < from + n; i++) {
+        store_relaxed(&chunk->pools[i].owner, 0);
+        store_relaxed(&chunk->pools[i].state, SLOT_FREE);
+    }
+    free_map_change(chunk, from, n, true);
+    room_grow(chunk, from, n);
+    if (!dirty)
+        return;
+    slotmap_set(chunk->header.dirty_map, from, n);
+    alloc_state.dirty_slots += n;
+    if (load_relaxed(&alloc_state.decay_ms) == 0)
+        chunk_purge_now(chunk);
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/* metadata.c - see metadata.h; also platform_map_metadata() of platform.h. */
+#include "allocator/metadata.h"
+
+#include <stdbool.h>
+
+#include "allocator/platform.h"
+#include "allocator/state.h"
+
+#define REGION_SIZE   ((size_t)1 << 20)
+#define SMALLEST_BITS 6 /* 64 bytes */
+#define PAGE_BITS     12
+#define BIN_COUNT     (41 - SMALLEST_BITS)
+
+struct spare {
+    struct spare *next;
+};
+
+/* Everything here: LOCK_METADATA. */
+static struct {
+    unsigned char *page, *page_end;   /* what is left of the current region */
+    unsigned char *piece, *piece_end; /* what is left of the current page of small pieces */
+    struct spare *bin[BIN_COUNT];
+    uint64_t bytes;
+} metadata;
+
+static bool region_extends(struct metadata_table *table, uint64_t start, uint64_t end)
+{
+    if (table == NULL || table->count == 0)
+        return false;
+    struct metadata_region *last = &table->region[table->count - 1];
+    /* A reader between the two ends sees the old region or the new one: each word is written whole. */
+    if (last->end == start) {
+        store_release(&last->end, end);
+        return true;
+    }
+    if (last->start == end) {
+        store_release(&last->start, start);
+        return true;
+    }
+    return false;
+}
+
+/* A full table gets a successor in the first page of the region being registered. Returns the bytes so used.
+ */
+static size_t region_register(unsigned char *region, size_t size)
+{
+    struct metadata_table *table = alloc_root_data.metadata;
+    uint64_t start = (uintptr_t)region, end = start + size;
+    if (region_extends(table, start, end))
+        return 0;
+    size_t taken = 0;
+    if (table == NULL || table->count == METADATA_PER_TABLE) {
+        struct metadata_table *newer = (struct metadata_table *)(void *)region;
+        newer->next = table;
+        store_release(&alloc_root_data.metadata, newer);
+        table = newer;
+        taken = PLATFORM_PAGE;
+    }
+    table->region[table->count] = (struct metadata_region){start, end};
+    store_release(&table->count, table->count + 1);
+    return taken;
+}
+
+/* A new current region of `size` usable bytes at least. What was left of the old one is lost: under 1/8 by
+ * use. */
+static bool region_start(size_t size)
+{
+    size_t wanted = size + PLATFORM_PAGE < REGION_SIZE ? REGION_SIZE : size + PLATFORM_PAGE;
+    unsigned char *region = platform_map(wanted, PLATFORM_PAGE);
+    if (region == NULL && wanted > size + PLATFORM_PAGE) {
+        wanted = size + PLATFORM_PAGE;
+        region = platform_map(wanted, PLATFORM_PAGE);
+    }
+    if (region == NULL)
+        return false;
+    metadata.bytes += wanted;
+    metadata.page = region + region_register(region, wanted);
+    metadata.page_end = region + wanted;
+    return true;
+}
+
+/* Large requests get a region of their own and leave the current one in place. */
+static void *pages_take_alone(size_t size)
+{
+    unsigned char *page = metadata.page, *page_end = metadata.page_end;
+    if (!region_start(size))
+        return NULL;
+    void *taken = metadata.page;
+    metadata.page = page;
+    metadata.page_end = page_end;
+    return taken;
+}
+
+static void *pages_take(size_t size)
+{
+    if (size > (size_t)(metadata.page_end - metadata.page)) {
+        if (size > REGION_SIZE / 8)
+            return pages_take_alone(size);
+        if (!region_start(size))
+            return NULL;
+    }
+    void *taken = metadata.page;
+    metadata.page += size;
+    return taken;
+}
+
+void *platform_map_metadata(size_t size)
+{
+    if (size > SIZE_MAX / 2)
+        return NULL;
+    state_lock(LOCK_METADATA);
+    void *taken = pages_take((size + PLATFORM_PAGE - 1) & ~(size_t)(PLATFORM_PAGE - 1));
+    state_unlock(LOCK_METADATA);
+    return taken;
+}
+
+static unsigned bin_of(size_t size)
+{
+    unsigned bits = size <= 1 ? 0 : 64 - (unsigned)__builtin_clzll(size - 1);
+    return bits <= SMALLEST_BITS ? 0 : bits - SMALLEST_BITS;
+}
+
+static void *piece_take(size_t size)
+{
+    if (size > (size_t)(metadata.piece_end - metadata.piece)) {
+        size_t batch = size < 4 * PLATFORM_PAGE ? 4 * PLATFORM_PAGE : size;
+        unsigned char *pages = pages_take(batch);
+        if (pages == NULL)
+            return NULL;
+        metadata.piece = pages;
+        metadata.piece_end = pages + batch;
+    }
+    void *taken = metadata.piece;
+    metadata.piece += size;
+    return taken;
+}
+
+void *metadata_take(size_t size)
+{
+    unsigned bin = bin_of(size);
+    size_t rounded = (size_t)1 << (bin + SMALLEST_BITS);
+    state_lock(LOCK_METADATA);
+    struct spare *taken = metadata.bin[bin];
+    if (taken != NULL)
+        metadata.bin[bin] = taken->next;
+    else
+        taken = rounded < PLATFORM_PAGE ? piece_take(rounded) : pages_take(rounded);
+    state_unlock(LOCK_METADATA);
+    return taken;
+}
+
+void metadata_give(void *p, size_t size)
+{
+    struct spare *spare = p;
+    unsigned bin = bin_of(size);
+    state_lock(LOCK_METADATA);
+    spare->next = metadata.bin[bin];
+    metadata.bin[bin] = spare;
+    state_unlock(LOCK_METADATA);
+}
+
+uint64_t metadata_bytes(void)
+{
+    state_lock(LOCK_METADATA);
+    uint64_t bytes = metadata.bytes;
+    state_unlock(LOCK_METADATA);
+    return bytes;
+}
