@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * class.h - the size classes of pools.
+ *
+ *   16 32 48 .. 128 | 144 160 .. 256 | 288 320 .. 512 | ... | 18432 .. 32768
+ *     steps of 16        eight per doubling: at most 12.5 % of a block past 128 bytes is slack
+ *
+ * Every size is a multiple of 16 and so is every block's address. Up to 1 KiB a pool is one slot; above, as
+ * many slots (at most 8) as leave little behind the last block (at most 1/16 of the pool), and at least 4
+ * blocks.
+ */
+#ifndef HEAPTALLY_CLASS_H
+#define HEAPTALLY_CLASS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "allocator/layout.h"
+
+struct size_class {
+    uint64_t divisor; /* see pool.divisor */
+    uint32_t size;
+    uint16_t capacity;
+    uint8_t slots;
+};
+
+#define STEP_16_MAX    1024u
+#define STEP_16_COUNT  (STEP_16_MAX / 16 + 1)
+#define STEP_128_COUNT (POOL_SIZE_MAX / 128 + 1)
+
+extern const struct size_class alloc_class[CLASS_COUNT];
+extern const uint8_t alloc_class_of_16[STEP_16_COUNT];   /* by (size + 15) / 16 */
+extern const uint8_t alloc_class_of_128[STEP_128_COUNT]; /* by (size + 127) / 128, past STEP_16_MAX */
+
+/* size <= POOL_SIZE_MAX; 0 counts as 1. */
+static inline unsigned class_of(size_t size)
+{
+    if (size <= STEP_16_MAX)
+        return alloc_class_of_16[(size + 15) >> 4];
+    return alloc_class_of_128[(size + 127) >> 7];
+}
+
+#endif

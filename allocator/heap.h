@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * heap.h - the pools a thread allocates from, and what happens to them when it ends.
+ *
+ *   heap.current[c] --> pool <-> pool <-> ... (ring)    usable pools of class c; the first is allocated from
+ *   heap.full ------> pool <-> pool <-> ... (ring)      nothing to hand out; off the class's ring
+ *   heap.pending ---> pool --> pool                     full pools into which other threads freed (remote.h)
+ *
+ * An allocation that finds the first pool's list empty: replenish it, else move it to `full` and try the
+ * next; then drain pending; then adopt a pool from the orphanage; then cut a new one. A pool that becomes
+ * usable again goes to the ring's end: allocation goes on where it was, and the pool gathers more free blocks
+ * meanwhile.
+ *
+ * The orphanage is a heap without a thread, whose every operation is under the arena lock. All its pools are
+ * WATCHED: the first free into one puts it on the orphanage's pending stack, where the next to take the lock
+ * finds out whether it is empty (released) or has space (up for adoption). So frees into the pools of dead
+ * threads are neither lost nor searched for.
+ *
+ * A heap's states: attached (a thread's), idle (on the list of idle heaps; it may still own pools that were
+ * QUEUED when its thread ended; they are taken to the orphanage when they arrive), the orphanage, the shared
+ * heap.
+ *
+ * Threads: heap_* on the caller's own heap, unless said otherwise.
+ */
+#ifndef HEAPTALLY_HEAP_H
+#define HEAPTALLY_HEAP_H
+
+#include <stdbool.h>
+
+#include "allocator/layout.h"
+
+/* A heap for the calling thread; NULL when out of memory. Takes the arena lock. */
+struct heap *heap_attach(void);
+/* Its pools go to the orphanage, the heap to the idle ones. Takes the arena lock. */
+void heap_detach(struct heap *heap);
+
+/* A pool of this class with a block on its free_list, or NULL: out of memory. */
+struct pool *heap_refill(struct heap *heap, unsigned class);
+
+/* What the fast free leaves to do: `used` became 0. */
+void heap_pool_emptied(struct heap *heap, struct pool *pool);
+/* Free one of its own blocks, whatever the pool's state. */
+void heap_free(struct heap *heap, struct pool *pool, void *p);
+
+/* Relist what others freed into. true when there was anything. */
+bool heap_drain(struct heap *heap);
+/* Give back every pool that is empty. Takes the arena lock. */
+void heap_trim(struct heap *heap);
+
+/* --- under the arena lock
+ * ----------------------------------------------------------------------------------- */
+
+/* Look at the orphans somebody freed into, and at idle heaps. */
+void orphanage_tend(void);
+/* Take over a pool that is on no list and QUIET; releases it when it is empty. */
+void orphanage_take(struct pool *pool);
+/* A pool of this class for `heap`, on no list yet; NULL when there is none. */
+struct pool *orphanage_adopt(struct heap *heap, unsigned class);
+/* Everything it lists goes to the orphanage, but for pools on their way to its pending stack: these stay on
+ * `full`. Returns how many. */
+unsigned heap_abandon(struct heap *heap);
+/* heap_drain() that releases nothing. */
+bool heap_drain_locked(struct heap *heap);
+/* No pools, no pending. */
+void heap_reset(struct heap *heap);
+/* Clear the unlisted bit and put the pool on its class's ring; it was on `full`. */
+void heap_relist(struct heap *heap, struct pool *pool);
+
+#endif

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/* orphanage.c - heaps without threads: attach and detach, the orphanage, idle heaps. See heap.h. */
+#include "allocator/heap.h"
+
+#include <string.h>
+
+#include "allocator/metadata.h"
+#include "allocator/pool.h"
+#include "allocator/pool_ring.h"
+#include "allocator/remote.h"
+#include "allocator/state.h"
+
+/* How many orphans of one class to look at: they may all be queued, or without a ledger. */
+#define ADOPT_TRIES 8
+
+/* --- the orphanage
+ * ------------------------------------------------------------------------------------------ */
+
+static struct pool **orphan_ring(struct pool *pool, struct pool **ret_none)
+{
+    bool unlisted = (pool->owner & POOL_UNLISTED) != 0;
+    *ret_none = unlisted ? NULL : EMPTY_POOL;
+    return unlisted ? &alloc_state.orphanage.full : &alloc_state.orphanage.current[pool->size_class];
+}
+
+static void orphan_unlist(struct pool *pool)
+{
+    struct pool *none, **ring = orphan_ring(pool, &none);
+    ring_remove(ring, pool, none);
+}
+
+static void orphan_list(struct pool *pool)
+{
+    /* A torn pool's lists cannot be judged yet: it goes where adoption looks, and is mended there. */
+    bool full = !pool->torn && !pool_has_space(pool);
+    struct pool *none;
+    store_relaxed(&pool->owner, (uintptr_t)&alloc_state.orphanage | (full ? POOL_UNLISTED : 0));
+    struct pool **ring = orphan_ring(pool, &none);
+    ring_append(ring, pool, none);
+}
+
+static bool orphan_is_empty(const struct pool *pool)
+{
+    return !pool->torn && pool_is_empty(pool);
+}
+
+void orphanage_take(struct pool *pool)
+{
+    for (;;) {
+        if (orphan_is_empty(pool)) {
+            pool_release(pool);
+            return;
+        }
+        orphan_list(pool);
+        (void)remote_change(pool, REMOTE_QUIET, REMOTE_WATCHED);
+        bool full = (pool->owner & POOL_UNLISTED) != 0;
+        if (!orphan_is_empty(pool) && !(full && pool_has_space(pool)))
+            return;
+        /* A push slipped in before WATCHED and told nobody. If another came after it, the stack will bring
+         * it. */
+        if (!remote_change(pool, REMOTE_WATCHED, REMOTE_QUIET))
+            return;
+        orphan_unlist(pool);
+    }
+}
+
+static void orphans_settle(void)
+{
+    struct pool *pool = remote_drain(&alloc_state.orphanage);
+    while (pool != NULL) {
+        struct pool *next = load_relaxed(&pool->pending_next);
+        (void)remote_change(pool, REMOTE_QUEUED, REMOTE_QUIET);
+        orphan_unlist(pool);
+        if (pool->torn)
+            pool_mend(pool);
+        orphanage_take(pool);
+        pool = next;
+    }
+}
+
+/* Pools that were QUEUED when their thread ended arrive on the stack of a heap that nobody has. */
+static void stragglers_fetch(void)
+{
+    for (struct heap *heap = alloc_state.idle_heaps; heap != NULL; heap = heap->next_idle) {
+        struct pool *pool = remote_drain(heap);
+        while (pool != NULL) {
+            struct pool *next = load_relaxed(&pool->pending_next);
+            (void)remote_change(pool, REMOTE_QUEUED, REMOTE_QUIET);
+            ring_remove(&heap->full, pool, NULL);
+            alloc_state.stragglers--;
+            orphanage_take(pool);
+            pool = next;
+        }
+    }
+}
+
+void orphanage_tend(void)
+{
+    orphans_settle();
+    if (alloc_state.stragglers != 0)
+        stragglers_fetch();
+}
+
+static bool orphan_suits(const struct pool *pool)
+{
+    return pool->ledger != NULL || !alloc_state.keep_ledger;
+}
+
+struct pool *orphanage_adopt(struct heap *heap, unsigned class)
+{
+    struct pool **ring = &alloc_state.orphanage.current[class];
+    orphanage_tend();
+    for (int i = 0; i < ADOPT_TRIES && *ring != EMPTY_POOL; i++) {
+        struct pool *pool = *ring;
+        if (!orphan_suits(pool) || !remote_change(pool, REMOTE_WATCHED, REMOTE_QUIET)) {
+            *ring = pool->next;
+            continue;
+        }
+        ring_remove(ring, pool, EMPTY_POOL);
+        store_relaxed(&pool->owner, (uintptr_t)heap);
+        if (pool->torn)
+            pool_mend(pool);
+        return pool;
+    }
+    return NULL;
+}
+
+/* --- threads come and go
+ * ------------------------------------------------------------------------------------ */
+
+void heap_reset(struct heap *heap)
+{
+    for (unsigned class = 0; class < CLASS_COUNT; class ++)
+        heap->current[class] = EMPTY_POOL;
+    heap->full = NULL;
+    store_relaxed(&heap->pending, NULL);
+    heap->busy = 0;
+}
+
+static struct heap *heap_create(void)
+{
+    struct heap *heap = metadata_take(sizeof *heap);
+    if (heap == NULL)
+        return NULL;
+    memset(heap, 0, sizeof *heap);
+    heap_reset(heap);
+    heap->secret = alloc_root_data.secret;
+    heap->next_all = alloc_state.all_heaps;
+    alloc_state.all_heaps = heap;
+    return heap;
+}
+
+static unsigned ring_length(const struct pool *first)
+{
+    unsigned length = 0;
+    for (const struct pool *pool = first; pool != NULL; pool = pool->next == first ? NULL : pool->next)
+        length++;
+    return length;
+}
+
+struct heap *heap_attach(void)
+{
+    state_lock(LOCK_ARENA);
+    struct heap *heap = alloc_state.idle_heaps;
+    if (heap != NULL) {
+        alloc_state.idle_heaps = heap->next_idle;
+        alloc_state.stragglers -= ring_length(heap->full);
+    } else {
+        heap = heap_create();
+    }
+    if (heap != NULL)
+        heap->attached = true;
+    state_unlock(LOCK_ARENA);
+    return heap;
+}
+
+static void class_abandon(struct heap *heap, unsigned class)
+{
+    while (heap->current[class] != EMPTY_POOL) {
+        struct pool *pool = heap->current[class];
+        ring_remove(&heap->current[class], pool, EMPTY_POOL);
+        orphanage_take(pool);
+    }
+}
+
+unsigned heap_abandon(struct heap *heap)
+{
+    (void)heap_drain_locked(heap);
+    for (unsigned class = 0; class < CLASS_COUNT; class ++)
+        class_abandon(heap, class);
+    unsigned left = 0;
+    for (unsigned i = ring_length(heap->full); i > 0; i--) {
+        struct pool *pool = heap->full;
+        if (!remote_change(pool, REMOTE_WATCHED, REMOTE_QUIET)) {
+            heap->full = pool->next;
+            left++;
+            continue;
+        }
+        ring_remove(&heap->full, pool, NULL);
+        orphanage_take(pool);
+    }
+    return left;
+}
+
+void heap_detach(struct heap *heap)
+{
+    state_lock(LOCK_ARENA);
+    alloc_state.stragglers += heap_abandon(heap);
+    heap->attached = false;
+    heap->next_idle = alloc_state.idle_heaps;
+    alloc_state.idle_heaps = heap;
+    state_unlock(LOCK_ARENA);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/* remote.c - see remote.h. */
+#include "allocator/remote.h"
+
+#include "allocator/pool.h"
+#include "allocator/state.h"
+
+#define NOTIFY_SHIFT 32
+
+static uint64_t remote_word(uint32_t head, uint32_t count, unsigned notify)
+{
+    return head | (uint64_t)count << 16 | (uint64_t)notify << NOTIFY_SHIFT;
+}
+
+static uint64_t remote_with(uint64_t word, unsigned notify)
+{
+    return remote_word(REMOTE_HEAD(word), REMOTE_COUNT(word), notify);
+}
+
+static void pending_push(struct pool *pool)
+{
+    /* Stable: see the first invariant. */
+    struct heap *heap = (struct heap *)(load_acquire(&pool->owner) & ~POOL_UNLISTED);
+    struct pool *first = load_relaxed(&heap->pending);
+    do
+        store_relaxed(&pool->pending_next, first);
+    while (!cas_weak_acq_rel(&heap->pending, &first, pool));
+}
+
+bool remote_push(struct pool *pool, uint32_t index)
+{
+    struct free_block *block = pool_block(pool, index);
+    uint64_t word = load_acquire(&pool->remote), pushed;
+    do {
+        uint32_t head = REMOTE_HEAD(word);
+        if (unlikely(REMOTE_COUNT(word) >= pool->capacity || head > pool->capacity))
+            return false;
+        free_block_write(block, head == 0 ? NULL : pool_block(pool, head - 1), alloc_root_data.secret);
+        unsigned notify = REMOTE_NOTIFY(word) == REMOTE_WATCHED ? REMOTE_QUEUED : REMOTE_NOTIFY(word);
+        pushed = remote_word(index + 1, REMOTE_COUNT(word) + 1, notify);
+    } while (!cas_weak_acq_rel(&pool->remote, &word, pushed));
+    if (REMOTE_NOTIFY(word) == REMOTE_WATCHED)
+        pending_push(pool);
+    return true;
+}
+
+/* The list is in free_list before it leaves the word: at no moment is it in neither, where a reader of a
+ * stopped process would take its blocks for live ones. */
+bool remote_collect(struct pool *pool)
+{
+    uint64_t word = load_acquire(&pool->remote);
+    do {
+        uint32_t head = REMOTE_HEAD(word);
+        if (head == 0 || head > pool->capacity)
+            return false;
+        store_relaxed(&pool->free_list, pool_block(pool, head - 1));
+    } while (!cas_weak_acq_rel(&pool->remote, &word, remote_word(0, 0, REMOTE_NOTIFY(word))));
+    pool->list_is_zero = false;
+    store_relaxed(&pool->used, pool->used - REMOTE_COUNT(word));
+    return true;
+}
+
+uint64_t remote_take(struct pool *pool)
+{
+    uint64_t word = load_acquire(&pool->remote);
+    while (!cas_weak_acq_rel(&pool->remote, &word, remote_word(0, 0, REMOTE_NOTIFY(word))))
+        ;
+    return word;
+}
+
+bool remote_change(struct pool *pool, enum remote_notify from, enum remote_notify to)
+{
+    uint64_t word = load_acquire(&pool->remote);
+    do {
+        if (REMOTE_NOTIFY(word) != from)
+            return false;
+    } while (!cas_weak_acq_rel(&pool->remote, &word, remote_with(word, to)));
+    return true;
+}
+
+struct pool *remote_drain(struct heap *heap)
+{
+    if (load_relaxed(&heap->pending) == NULL)
+        return NULL;
+    return exchange_acq_rel(&heap->pending, NULL);
+}
