@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+/* allocator.c - the slow paths of allocator.h: who serves a request, and what is done to the block. */
+#include "allocator/allocator.h"
+
+#include <string.h>
+
+#include "allocator/class.h"
+#include "allocator/find.h"
+#include "allocator/heap.h"
+#include "allocator/mapping.h"
+#include "allocator/pool.h"
+#include "allocator/remote.h"
+#include "allocator/span.h"
+#include "allocator/state.h"
+
+#define ALIGNMENT_MAX      ((size_t)1 << 30)
+#define POOL_ALIGNMENT_MAX ((size_t)4096)
+
+/* --- which heap
+ * --------------------------------------------------------------------------------------------- */
+
+static bool fast_paths_miss(void)
+{
+    return alloc_state.intercept || alloc_state.keep_ledger;
+}
+
+__attribute__((noinline)) static struct heap *attach_this_thread(void)
+{
+    state_start();
+    struct heap *heap = heap_attach();
+    if (heap == NULL)
+        return NULL;
+    alloc_own_heap = heap;
+    alloc_heap = fast_paths_miss() ? SENTINEL_HEAP : heap;
+    return heap;
+}
+
+/* The thread's own heap, or NULL when it has ended or there is no memory for one. */
+static struct heap *own_heap(void)
+{
+    struct heap *heap = alloc_own_heap;
+    if (unlikely(heap == NULL))
+        return attach_this_thread();
+    return heap == EXITED_HEAP ? NULL : heap;
+}
+
+/* --- small
+ * -------------------------------------------------------------------------------------------------- */
+
+static void block_prepare(struct pool *pool, void *p, bool zeroed)
+{
+    if (pool->ledger != NULL) {
+        uint32_t index = pool_index(pool, pool_offset(pool, (uintptr_t)p));
+        memset(pool->ledger + (size_t)index * ALLOC_LEDGER_BYTES, 0, ALLOC_LEDGER_BYTES);
+    }
+    if (zeroed)
+        memset(p, 0, pool->list_is_zero ? sizeof(struct free_block) : pool->block_size);
+}
+
+static void *heap_take(struct heap *heap, unsigned class, bool zeroed)
+{
+    struct pool *pool = heap->current[class];
+    for (;;) {
+        void *p = pool_pop(pool, heap->secret);
+        if (likely(p != NULL)) {
+            block_prepare(pool, p, zeroed);
+            return p;
+        }
+        if (unlikely(load_relaxed(&pool->free_list) != NULL))
+            pool_drop_list(pool);
+        pool = heap_refill(heap, class);
+        if (pool == NULL)
+            return NULL;
+    }
+}
+
+/* For threads that have ended, and signal handlers that interrupted a slow path of their own thread: the
+ * latter still deadlock when that slow path, or another one, holds a lock this one comes to need. */
+__attribute__((noinline)) static void *shared_take(unsigned class, bool zeroed)
+{
+    state_start();
+    state_lock(LOCK_SHARED_HEAP);
+    void *p = heap_take(&alloc_state.shared, class, zeroed);
+    state_unlock(LOCK_SHARED_HEAP);
+    return p;
+}
+
+static void *small_alloc(unsigned class, bool zeroed)
+{
+    struct heap *heap = own_heap();
+    if (unlikely(heap == NULL || load_relaxed(&heap->busy) != 0))
+        return shared_take(class, zeroed);
+    store_relaxed(&heap->busy, 1);
+    void *p = heap_take(heap, class, zeroed);
+    store_relaxed(&heap->busy, 0);
+    return p;
+}
+
+/* --- large
+ * -------------------------------------------------------------------------------------------------- */
+
+/* A span needs a chunk; where there is no room for one, a mapping of just its size may still do. */
+static void *large_alloc(size_t size, size_t alignment, bool zeroed)
+{
+    bool is_zero;
+    void *p = NULL;
+    state_start();
+    if (size <= SPAN_SIZE_MAX && alignment <= SPAN_SIZE_MAX)
+        p = span_alloc(size, alignment, &is_zero);
+    if (p == NULL)
+        p = mapping_alloc(size, alignment, &is_zero);
+    if (p == NULL && alloc_purge())
+        p = mapping_alloc(size, alignment, &is_zero);
+    if (p != NULL && zeroed && !is_zero)
+        memset(p, 0, size);
+    return p;
+}
+
+/* --- allocating
+ * --------------------------------------------------------------------------------------------- */
+
+void *alloc_malloc(size_t size)
+{
+    if (likely(size <= POOL_SIZE_MAX))
+        return small_alloc(class_of(size), false);
+    return size > PTRDIFF_MAX ? NULL : large_alloc(size, 1, false);
+}
+
+void *alloc_malloc_zeroed(size_t size)
+{
+    if (likely(size <= POOL_SIZE_MAX))
+        return small_alloc(class_of(size), true);
+    return size > PTRDIFF_MAX ? NULL : large_alloc(size, 1, true);
+}
+
+/* Blocks of a class whose size is a multiple of the alignment are aligned, as pools start on a slot. */
+static bool class_of_aligned(size_t alignment, size_t size, unsigned *ret_class)
+{
+    size_t rounded = (size + alignment - 1) & ~(alignment - 1);
+    if (alignment > POOL_ALIGNMENT_MAX || rounded > POOL_SIZE_MAX)
+        return false;
+    for (unsigned class = class_of(rounded); class < CLASS_COUNT; class ++) {
+        if ((alloc_class[class].size & (alignment - 1)) == 0) {
+            *ret_class = class;
+            return true;
+        }
+    }
+    return false;
+}
+
+void *alloc_malloc_aligned(size_t alignment, size_t size)
+{
+    unsigned class;
+    if (size > PTRDIFF_MAX || alignment > ALIGNMENT_MAX)
+        return NULL;
+    size = size == 0 ? 1 : size;
+    if (alignment <= 16)
+        return alloc_malloc(size);
+    if (class_of_aligned(alignment, size, &class))
+        return small_alloc(class, false);
+    return large_alloc(size, alignment, false);
+}
+
+/* --- freeing
+ * ------------------------------------------------------------------------------------------------ */
+
+static bool pool_is_own(const struct pool *pool, const struct heap *heap)
+{
+    return heap != NULL && heap != EXITED_HEAP &&
+           (load_relaxed(&pool->owner) & ~POOL_UNLISTED) == (uintptr_t)heap && load_relaxed(&heap->busy) == 0;
+}
+
+static enum alloc_status small_free(struct pool *pool, uint32_t index, void *p)
+{
+    struct heap *heap = alloc_own_heap;
+    if (!pool_is_own(pool, heap))
+        return remote_push(pool, index) ? ALLOC_OK : ALLOC_CORRUPT;
+    store_relaxed(&heap->busy, 1);
+    heap_free(heap, pool, p);
+    store_relaxed(&heap->busy, 0);
+    return ALLOC_OK;
+}
+
+enum alloc_status alloc_free(void *p)
+{
+    struct place place;
+    enum alloc_status status = place_find((uintptr_t)p, &place);
+    if (unlikely(status != ALLOC_OK))
+        return status;
+    if (likely(place.kind == PLACE_POOL))
+        return small_free(place.pool, place.index, p);
+    if (place.kind == PLACE_SPAN)
+        return span_free(place.pool);
+    return mapping_free(place.mapping, p);
+}
+
+/* --- realloc
+ * ------------------------------------------------------------------------------------------------ */
+
+/* Staying is worth up to half the block wasted, and small change is never worth a copy. */
+static bool fits_well(size_t size, size_t capacity)
+{
+    return size <= capacity && (size >= capacity / 2 || capacity <= 128);
+}
+
+/* The block without moving its bytes by hand, or NULL. */
+static void *resize_in_place(const struct place *place, void *p, size_t size)
+{
+    if (place->kind == PLACE_SPAN && size > POOL_SIZE_MAX && size <= SPAN_SIZE_MAX &&
+        span_resize(place->pool, size))
+        return p;
+    if (place->kind == PLACE_MAPPING && size > SPAN_SIZE_MAX)
+        return mapping_resize(place->mapping, size);
+    return NULL;
+}
+
+static void *realloc_by_copy(void *p, size_t size, size_t capacity)
+{
+    void *copy = alloc_malloc(size);
+    if (copy == NULL)
+        return NULL;
+    memcpy(copy, p, size < capacity ? size : capacity);
+    (void)alloc_free(p);
+    return copy;
+}
+
+enum alloc_status alloc_realloc(void *p, size_t size, void **ret_block)
+{
+    struct place place;
+    enum alloc_status status = place_find((uintptr_t)p, &place);
+    if (status != ALLOC_OK)
+        return status;
+    size_t capacity = place_block(&place).capacity;
+    *ret_block = NULL;
+    if (size > PTRDIFF_MAX)
+        return ALLOC_OK;
+    if (place.kind == PLACE_POOL && fits_well(size, capacity)) {
+        *ret_block = p;
+        return ALLOC_OK;
+    }
+    *ret_block = resize_in_place(&place, p, size);
+    if (*ret_block == NULL)
+        *ret_block = realloc_by_copy(p, size, capacity);
+    /* A smaller block that could not be had is no reason to fail: the old one holds it. */
+    if (*ret_block == NULL && size <= capacity)
+        *ret_block = p;
+    return ALLOC_OK;
+}
+
+/* --- modes, threads
+ * ----------------------------------------------------------------------------------------- */
+
+static void fast_paths_update(void)
+{
+    struct heap *heap = alloc_own_heap;
+    bool none = heap == NULL || heap == EXITED_HEAP;
+    alloc_heap = none || fast_paths_miss() ? SENTINEL_HEAP : heap;
+}
+
+void alloc_intercept(bool on)
+{
+    alloc_state.intercept = on;
+    fast_paths_update();
+}
+
+/* Pools from before have no ledger: their owners let go of them, and nobody adopts them again. */
+void alloc_keep_ledger(void)
+{
+    struct heap *heap = alloc_own_heap;
+    state_start();
+    state_lock(LOCK_SHARED_HEAP);
+    state_lock(LOCK_ARENA);
+    alloc_state.keep_ledger = true;
+    if (heap != NULL && heap != EXITED_HEAP)
+        (void)heap_abandon(heap);
+    (void)heap_abandon(&alloc_state.shared);
+    state_unlock(LOCK_ARENA);
+    state_unlock(LOCK_SHARED_HEAP);
+    fast_paths_update();
+}
+
+void alloc_thread_exit(void)
+{
+    struct heap *heap = alloc_own_heap;
+    alloc_own_heap = EXITED_HEAP;
+    alloc_heap = SENTINEL_HEAP;
+    if (heap != NULL && heap != EXITED_HEAP)
+        heap_detach(heap);
+}

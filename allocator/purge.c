@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/* purge.c - see purge.h. */
+#include "allocator/purge.h"
+
+#include "allocator/chunk.h"
+#include "allocator/heap.h"
+#include "allocator/mapping.h"
+#include "allocator/state.h"
+
+/* A decay of 0 returns slots as they become free; heaps are still trimmed only this often. */
+#define SHORTEST_TICK_MS 10
+
+static uint64_t tick_length(int64_t decay)
+{
+    return decay < SHORTEST_TICK_MS ? SHORTEST_TICK_MS : (uint64_t)decay;
+}
+
+void purge_tick(void)
+{
+    int64_t decay = load_relaxed(&alloc_state.decay_ms);
+    if (decay < 0)
+        return;
+    uint64_t now = platform_now_ms();
+    if (now < alloc_state.next_tick_ms)
+        return;
+    alloc_state.next_tick_ms = now + tick_length(decay);
+    orphanage_tend();
+    if (alloc_state.dirty_slots != 0)
+        (void)chunks_purge(false);
+}
+
+bool purge_all_locked(void)
+{
+    orphanage_tend();
+    bool any = chunks_purge(true);
+    return mappings_retry_unmap() || any;
+}
+
+bool purge_due(struct heap *heap)
+{
+    int64_t decay = load_relaxed(&alloc_state.decay_ms);
+    if (decay < 0)
+        return false;
+    uint64_t now = platform_now_ms();
+    if (now < heap->trim_at)
+        return false;
+    bool first = heap->trim_at == 0;
+    heap->trim_at = now + tick_length(decay);
+    return !first;
+}
+
+void alloc_set_decay(int64_t ms)
+{
+    state_lock(LOCK_ARENA);
+    store_relaxed(&alloc_state.decay_ms, ms);
+    alloc_state.next_tick_ms = 0;
+    if (ms == 0)
+        (void)chunks_purge(true);
+    state_unlock(LOCK_ARENA);
+}
+
+bool alloc_purge(void)
+{
+    struct heap *own = alloc_own_heap;
+    if (own != NULL && own != EXITED_HEAP && load_relaxed(&own->busy) == 0) {
+        store_relaxed(&own->busy, 1);
+        heap_trim(own);
+        store_relaxed(&own->busy, 0);
+    }
+    state_lock(LOCK_SHARED_HEAP);
+    heap_trim(&alloc_state.shared);
+    state_unlock(LOCK_SHARED_HEAP);
+    state_lock(LOCK_ARENA);
+    bool any = purge_all_locked();
+    state_unlock(LOCK_ARENA);
+    return any;
+}
