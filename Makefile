@@ -40,7 +40,7 @@ TOOL_LIBS   := -ldw -lelf -liberty -lzstd -ljansson
 ALLOC_SRC  := $(wildcard allocator/*.c)
 LIB_SRC    := $(ALLOC_SRC) $(wildcard tracer/record/*.c preload/*.c)
 PURE_SRC   := $(wildcard tracer/format/*.c tracer/graph/*.c)
-TOOL_PARTS := $(PURE_SRC) $(wildcard tracer/image/*.c tracer/report/*.c tracer/gate/*.c) allocator/walk.c
+TOOL_PARTS := $(PURE_SRC) $(wildcard tracer/image/*.c tracer/report/*.c tracer/gate/*.c) $(wildcard allocator/walk*.c)
 TOOL_SRC   := $(TOOL_PARTS) $(wildcard tracer/tool/*.c)
 
 lib_obj  = $(patsubst %.c,$(B)/lib/%.o,$(1))

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * walk_chunk.c - the walker's inner half: one chunk, its pools, their live blocks.
+ *
+ * A chunk's head is read in one piece, so is a pool's memory (for the links of its free blocks) and its
+ * ledger. Where a pool's memory cannot be read in one piece, because the program took away a page of it,
+ * links are read one by one.
+ */
+#include <string.h>
+
+#include "allocator/walk_parts.h"
+
+/* One pool as the walker sees it. */
+struct view {
+    const struct pool *pool; /* the copy of its descriptor */
+    uint64_t start;
+    uint32_t carved; /* blocks */
+    bool whole;      /* walk->memory holds the carved part */
+    uint64_t free[POOL_CAPACITY_MAX / 64];
+};
+
+/* --- free lists
+ * --------------------------------------------------------------------------------------------- */
+
+static bool read_free_block(struct walk *walk, const struct view *view, uint64_t offset,
+                            struct free_block *ret)
+{
+    if (!view->whole)
+        return walk_read(walk, view->start + offset, ret, sizeof *ret);
+    memcpy(ret, walk->memory + offset, sizeof *ret);
+    return true;
+}
+
+/* Mark every block of a list. A list ends, is left where it meets marked blocks (one list is being moved into
+ * another: the rest is marked already), or is damaged. Blocks past `carved` are being carved this moment. */
+static void mark_list(struct walk *walk, struct view *view, uint64_t addr)
+{
+    const struct pool *pool = view->pool;
+    while (addr != 0) {
+        uint64_t offset = addr - view->start, index = offset / pool->block_size;
+        if (index >= pool->capacity || offset % pool->block_size != 0) {
+            walk_complain(walk, "a free list leaves its pool", view->start);
+            return;
+        }
+        uint64_t bit = (uint64_t)1 << index % 64;
+        if ((view->free[index / 64] & bit) != 0)
+            return;
+        view->free[index / 64] |= bit;
+        struct free_block block;
+        if (index >= view->carved)
+            view->whole = false;
+        if (!read_free_block(walk, view, offset, &block)) {
+            walk_complain(walk, "an unreadable free block", addr);
+            return;
+        }
+        if ((block.link ^ block.check) != (addr ^ walk->secret)) {
+            walk_complain(walk, "an overwritten free block", addr);
+            return;
+        }
+        addr = block.link ^ walk->secret;
+    }
+}
+
+static void mark_free(struct walk *walk, struct view *view)
+{
+    const struct pool *pool = view->pool;
+    uint32_t head = REMOTE_HEAD(pool->remote);
+    uint64_t first = (uint64_t)(uintptr_t)pool->free_list, local = (uint64_t)(uintptr_t)pool->local_free;
+    if (first == 0 && local == 0 && head == 0)
+        return;
+    view->whole = walk_read(walk, view->start, walk->memory, (size_t)view->carved * pool->block_size);
+    mark_list(walk, view, first);
+    mark_list(walk, view, local);
+    if (head != 0)
+        mark_list(walk, view, view->start + (uint64_t)(head - 1) * pool->block_size);
+}
+
+/* --- one pool
+ * ----------------------------------------------------------------------------------------------- */
+
+static bool pool_is_sane(const struct pool *pool, unsigned slot)
+{
+    uint64_t bytes = (uint64_t)pool->slots << SLOT_SHIFT;
+    return pool->slots >= 1 && pool->slots <= POOL_SLOTS_MAX && slot + pool->slots <= CHUNK_SLOTS &&
+           pool->block_size >= 16 && pool->block_size % 16 == 0 && pool->block_size <= POOL_SIZE_MAX &&
+           pool->capacity >= 1 && pool->capacity <= POOL_CAPACITY_MAX &&
+           (uint64_t)pool->capacity * pool->block_size <= bytes &&
+           pool->carved <= (uint32_t)pool->capacity * pool->block_size &&
+           pool->carved % pool->block_size == 0;
+}
+
+static bool read_ledger(struct walk *walk, const struct view *view)
+{
+    uint64_t addr = (uint64_t)(uintptr_t)view->pool->ledger;
+    if (addr == 0)
+        return false;
+    if (walk_read(walk, addr, walk->ledger, (size_t)view->carved * ALLOC_LEDGER_BYTES))
+        return true;
+    walk_complain(walk, "an unreadable ledger", addr);
+    return false;
+}
+
+static void tell_live(struct walk *walk, const struct view *view)
+{
+    struct walk_block block = {.capacity = view->pool->block_size, .kind = WALK_POOL, .pool = view->start};
+    block.has_ledger = read_ledger(walk, view);
+    for (uint32_t i = 0; i < view->carved && !walk->stopped; i++) {
+        if ((view->free[i / 64] >> i % 64 & 1) != 0)
+            continue;
+        block.addr = view->start + (uint64_t)i * view->pool->block_size;
+        if (block.has_ledger)
+            memcpy(block.ledger, walk->ledger + (size_t)i * ALLOC_LEDGER_BYTES, sizeof block.ledger);
+        walk_block(walk, &block);
+    }
+}
+
+static void walk_pool(struct walk *walk, unsigned slot, uint64_t start)
+{
+    struct view view = {.pool = &walk->head->pools[slot], .start = start};
+    if (!pool_is_sane(view.pool, slot)) {
+        walk_complain(walk, "a damaged pool descriptor for", start);
+        return;
+    }
+    view.carved = view.pool->carved / view.pool->block_size;
+    if (view.carved == 0)
+        return;
+    mark_free(walk, &view);
+    tell_live(walk, &view);
+}
+
+static void walk_span(struct walk *walk, unsigned slot, uint64_t start)
+{
+    const struct pool *span = &walk->head->pools[slot];
+    if (span->slots < 1 || slot + span->slots > CHUNK_SLOTS) {
+        walk_complain(walk, "a damaged span descriptor for", start);
+        return;
+    }
+    struct walk_block block = {.addr = start,
+                               .capacity = (uint64_t)span->slots << SLOT_SHIFT,
+                               .kind = WALK_SPAN,
+                               .pool = start,
+                               .has_ledger = true};
+    memcpy(block.ledger, span->span_ledger, sizeof block.ledger);
+    walk_block(walk, &block);
+}
+
+/* --- one chunk
+ * ---------------------------------------------------------------------------------------------- */
+
+static void walk_slot(struct walk *walk, unsigned slot, uint64_t start)
+{
+    switch (walk->head->pools[slot].state) {
+    case SLOT_POOL:
+        walk_pool(walk, slot, start);
+        break;
+    case SLOT_SPAN:
+        walk_span(walk, slot, start);
+        break;
+    case SLOT_FREE:
+    case SLOT_RUN:
+        break;
+    default:
+        walk_complain(walk, "a damaged slot descriptor for", start);
+    }
+}
+
+void walk_chunk(struct walk *walk, uint64_t base)
+{
+    if (!walk_read(walk, base, walk->head, sizeof *walk->head)) {
+        walk_complain(walk, "an unreadable chunk head", base);
+        return;
+    }
+    if (walk->head->header.magic != CHUNK_MAGIC) {
+        walk_complain(walk, "a damaged chunk head", base);
+        return;
+    }
+    walk_region(walk, base, base + CHUNK_SIZE, WALK_REGION_CHUNK);
+    if (walk->visitor->block == NULL)
+        return;
+    for (unsigned slot = HEAD_SLOTS; slot < CHUNK_SLOTS && !walk->stopped; slot++)
+        walk_slot(walk, slot, base + ((uint64_t)slot << SLOT_SHIFT));
+}
