@@ -70,7 +70,7 @@ $(B)/tool/%.o: %.c
 	$(CC) $(TOOL_CFLAGS) $(CFLAGS) -c -o $@ $<
 
 # Every unit test links all pure code: the allocator, and the command's parts without its main file.
-UNIT_OBJ := $(call tool_obj,$(sort $(ALLOC_SRC) $(TOOL_PARTS) $(filter-out tracer/tool/main.c,$(wildcard tracer/tool/*.c))))
+UNIT_OBJ := $(call tool_obj,$(sort $(ALLOC_SRC) $(TOOL_PARTS) preload/settings.c preload/line.c $(filter-out tracer/tool/main.c,$(wildcard tracer/tool/*.c))))
 $(B)/unit/%: tests/unit/%.c $(UNIT_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(TOOL_CFLAGS) $(CFLAGS) -o $@ $< $(UNIT_OBJ) $(LDFLAGS) $(TOOL_LIBS) -lcheck -lsubunit -lpthread -lm -lrt

@@ -35,7 +35,7 @@ static inline void *face_malloc(size_t size)
 static inline void face_free(void *p)
 {
     if (__builtin_expect(!alloc_free_fast(p), 0))
-        release(p);
+        release(p, RELEASE_FREE);
 }
 
 static inline void *face_calloc(size_t size)
@@ -91,8 +91,7 @@ EXPORT void *reallocarray(void *p, size_t count, size_t size)
     return face_realloc(p, total);
 }
 
-/* --- aligned
- * ------------------------------------------------------------------------------------------------------ */
+/* --- aligned -------------------------------------------------------------------------------------------- */
 
 static inline bool is_power_of_two(size_t n)
 {
@@ -148,8 +147,7 @@ EXPORT void *pvalloc(size_t size)
     return face_memalign(PAGE, rounded & ~(size_t)(PAGE - 1));
 }
 
-/* --- the rest
- * ------------------------------------------------------------------------------------------------------ */
+/* --- the rest ------------------------------------------------------------------------------------------- */
 
 EXPORT size_t malloc_usable_size(void *p)
 {

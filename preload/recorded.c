@@ -77,8 +77,7 @@ void *allocate(enum alloc_kind kind, size_t size, size_t alignment)
     return p ? p : out_of_memory();
 }
 
-/* --- free
- * -------------------------------------------------------------------------------------------------------- */
+/* --- free ----------------------------------------------------------------------------------------------- */
 
 /* The entry is marked before the block is free: afterwards it may be another thread's. An entry that is
  * marked already belongs to a block that was freed before, whatever the free lists can still tell. */
@@ -96,15 +95,15 @@ static enum alloc_status free_recorded(void *p)
     return alloc_free(p);
 }
 
-static COLD void release_wrong(void *p, enum alloc_status status)
+static COLD void release_wrong(void *p, enum release_call call, enum alloc_status status)
 {
     int saved = errno;
     if (status != ALLOC_FOREIGN || !foreign_free(p))
-        misuse_report("free", p, status);
+        misuse_report(call == RELEASE_FREE ? "free" : "operator delete", p, status);
     errno = saved;
 }
 
-void release(void *p)
+void release(void *p, enum release_call call)
 {
     enum alloc_status status;
     if (!p)
@@ -118,11 +117,10 @@ void release(void *p)
         status = alloc_free(p);
     }
     if (__builtin_expect(status != ALLOC_OK, 0))
-        release_wrong(p, status);
+        release_wrong(p, call, status);
 }
 
-/* --- realloc
- * ------------------------------------------------------------------------------------------------------ */
+/* --- realloc -------------------------------------------------------------------------------------------- */
 
 /* The new block's entry. A nested call takes no stack: the block keeps the site it had. */
 static void note_resized(void *q, uint32_t site, size_t size, const struct ledger_entry *old)

@@ -184,7 +184,9 @@ static bool read_signals(struct piece value, uint64_t *field)
         value.length = 0;
     while (value.length) {
         int number;
-        if (!read_signal(piece_cut(&value, '+'), &number) || number == SIGKILL || number == SIGSTOP)
+        bool more = memchr(value.at, '+', value.length) != NULL;
+        if (!read_signal(piece_cut(&value, '+'), &number) || number == SIGKILL || number == SIGSTOP ||
+            (more && !value.length))
             return false;
         set |= 1ull << (number - 1);
     }
@@ -218,8 +220,7 @@ static bool read_value(const struct setting_row *row, struct piece value, struct
     return false;
 }
 
-/* --- what is not understood
- * --------------------------------------------------------------------------------- */
+/* --- what is not understood ----------------------------------------------------------------------------- */
 
 #define KEY_MAX 31u
 
@@ -282,8 +283,7 @@ static void warn_value(const struct setting_row *row, struct piece value, settin
     warn(&line);
 }
 
-/* --- the surface
- * --------------------------------------------------------------------------------------------- */
+/* --- the surface ---------------------------------------------------------------------------------------- */
 
 void settings_defaults(struct settings *ret)
 {
