@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * held_by_anonymous_mapping.c - the only pointer is in memory the program mapped for itself.
+ *
+ * total: possible=1/64
+ * group: possible blocks=1 stack=build<main
+ */
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "leak.h"
+
+static void **area;
+
+OWN static void build(void)
+{
+    area = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    area[100] = OPAQUE(calloc(1, 64));
+}
+
+int main(void)
+{
+    build();
+    scrub();
+    return 0;
+}
