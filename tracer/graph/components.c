@@ -79,7 +79,8 @@ static void walk_leave(struct walk *w)
         walk_learn(w, w->path[w->path_count - 1], block);
 }
 
-/* Follow edges of the path's top until one leads to a block that has to be entered, or none is left. */
+/* Follow edges of the path's top until one leads to a block that has to be entered, or none is left. A
+ * self-reference needs no case of its own: the block is open, and learns from itself what it knows. */
 static void walk_step(struct walk *w)
 {
     const struct graph *g = w->g;
@@ -87,7 +88,7 @@ static void walk_step(struct walk *w)
     size_t *step = &w->step[w->path_count - 1], end = g->row[from + 1];
     while (*step < end) {
         uint32_t to = g->to[(*step)++];
-        if (to == from || g->cls[to] != CLASS_UNREACHED)
+        if (g->cls[to] != CLASS_UNREACHED)
             continue;
         if (w->visit[to].number == 0) {
             walk_enter(w, to);

@@ -24,9 +24,11 @@
  * reference counts, so that a block which is referred to is never called lost.
  *
  * Memory: compressed rows, 9 bytes an edge (up to half as much again is room, which is not touched), 28 bytes
- * a block and 24 a root reference while references are added; 38 a block when solved, and up to 33 more while
- * it is being solved. Solving is O(blocks + edges), iterative (no recursion: a list of ten million blocks
- * must not overflow a stack).
+ * a block and 12 a root reference while references are added; up to 46 a block when solved, and up to 33 more
+ * while it is being solved. Solving is O(blocks + edges), iterative (no recursion: a list of ten million
+ * blocks must not overflow a stack). Measured: a million blocks with four random references each, all
+ * unreachable, are added in 0.16 s and solved in 0.55 s, with 99 MB at the peak; all reachable, solved in
+ * 0.04 s.
  *
  * States: open (references are added) -> solved (everything below may be asked), or failed (memory was out:
  * free it).
