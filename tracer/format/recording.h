@@ -13,9 +13,18 @@
  *      roots     the names of the roots that edges come from
  *      notes     lines for the person: threads not parked, memory not readable, ...
  *
+ *      group --first_block,block_count--> blocks --site--> sites --first_frame,frame_count--> frame_list
+ *        '--first_edge,edge_count--> edges --from_block,to_block--> blocks         frame_list --> frames --> lines
+ *                                      '---from_root--> roots                                       '--> modules
+ *
  * Plain old data: arrays and indices, strings owned by the recording. All is resolved to names when the file is
  * written, so that a report needs neither the program nor its debug files. FORMAT.md specifies the bytes.
- * recording_read() distrusts every number: any index in a recording it returns is in range.
+ * Equal strings (the same file name on a thousand lines) are kept once, so nobody but the recording frees one; only
+ * the meta strings are each their own, because they are replaced while a run goes on.
+ *
+ * Invariant: recording_check() holds. recording_read() distrusts every number and returns only recordings for which it
+ * does; recording_write() refuses others. Any index in a recording that was read is therefore in range.
+ * Threads: none of this is safe to share; one recording belongs to one thread at a time.
  */
 #ifndef HEAPTALLY_RECORDING_H
 #define HEAPTALLY_RECORDING_H
@@ -25,6 +34,8 @@
 #include <stdint.h>
 
 #define REC_NONE 0xffffffffu
+/* No string is longer: what is added beyond is cut, what is read beyond is refused. */
+#define REC_STRING_MAX (1u << 20)
 
 enum rec_class { REC_REACHABLE, REC_POSSIBLE, REC_LOST, REC_CYCLE, REC_INDIRECT, REC_CLASSES };
 
@@ -123,6 +134,8 @@ struct rec_root {
     struct type *name;                                                                                                 \
     uint32_t name##_count, name##_capacity
 
+struct rec_strings; /* opaque: every string but meta's */
+
 struct recording {
     struct rec_meta meta;
     REC_ARRAY(rec_module, modules);
@@ -137,6 +150,7 @@ struct recording {
     REC_ARRAY(rec_root, roots);
     char **notes;
     uint32_t notes_count, notes_capacity;
+    struct rec_strings *strings;
 };
 
 /* --- building: each appends and returns the new index, or REC_NONE when memory is out ------------------------ */
@@ -154,6 +168,9 @@ uint32_t recording_add_edge(struct recording *rec, const struct rec_edge *e);
 uint32_t recording_add_root(struct recording *rec, const struct rec_root *r);
 bool recording_add_note(struct recording *rec, const char *line);
 
+/* Every index in range, every range inside its array, every enum known. *ret_where (may be NULL) names what is not. */
+bool recording_check(const struct recording *rec, const char **ret_where);
+
 /* --- bytes ------------------------------------------------------------------------------------------------- */
 enum format_status {
     FORMAT_OK,
@@ -165,13 +182,18 @@ enum format_status {
     FORMAT_NO_MEMORY,
 };
 
-/* Write beside `path` and rename over it: a reader sees the whole file or none. */
+/* Write beside `path` and rename over it: a reader sees the whole file or none. A path that exists and is no regular
+ * file (a pipe, /dev/null) is written to as it is. FORMAT_CORRUPT: recording_check() does not hold, nothing was written.
+ * FORMAT_IO with errno EFBIG: larger than FORMAT.md allows. */
 enum format_status recording_write(const struct recording *rec, const char *path);
 
 /* *ret_where (may be NULL) becomes a static text naming the part at fault. */
 enum format_status recording_read(const char *path, struct recording **ret, const char **ret_where);
 /* The same from memory, for tests and fuzzers. */
 enum format_status recording_decode(const void *bytes, size_t length, struct recording **ret, const char **ret_where);
+
+/* The bytes recording_write would store; *ret_bytes is the caller's to free(). */
+enum format_status recording_encode(const struct recording *rec, unsigned char **ret_bytes, size_t *ret_length);
 
 const char *format_status_text(enum format_status status);
 const char *rec_class_name(uint32_t cls);      /* "reachable", ... */

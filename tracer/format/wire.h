@@ -18,6 +18,24 @@
  * Every message is struct wire_header and `length` bytes. Integers are the machine's own: both ends run on one.
  * The first message of each side carries WIRE_VERSION; another version is refused by name. A side that reads a
  * malformed message closes the connection: for the companion that process is then "not checked".
+ *
+ * A connection that ends without CHECK does not mean that the process has ended: a program that closes descriptors it
+ * does not know makes the library connect anew, with another HELLO of the same pid, when it has something to say; and
+ * exec ends one connection and makes the next one. NOTEs may come at any time before CHECK.
+ *
+ * A snapshot on request (no HELLO, another connection):
+ *
+ *      target                                            companion
+ *      ------                                            ---------
+ *                                                        listens on WIRE_SNAPSHOT_PATH + its pid
+ *      <------------------------ the library's signal, sent with sigqueue and WIRE_SNAPSHOT_VALUE
+ *      parks its threads, copies itself, goes on
+ *      the copy: connect, [NOTE], CHECK ---------------> SO_PEERCRED names the copy
+ *
+ * The path is in the target's mount namespace (/proc/PID/root), the pid in it is the target's own view of itself (last
+ * number of NSpid in /proc/PID/status). The socket file must belong to root or to the target's effective user, and so
+ * must the process that listens. A companion looks for the signal in SigCgt of /proc/PID/status before it sends: where
+ * the library is not, or where the program took the signal for itself, the signal would end the program.
  */
 #ifndef HEAPTALLY_WIRE_H
 #define HEAPTALLY_WIRE_H
@@ -28,6 +46,9 @@
 #define WIRE_VERSION     1u
 #define WIRE_MAX_LENGTH  (1u << 20) /* of one message; READ asks for at most this much */
 #define WIRE_PATH_MAX    4096u
+
+#define WIRE_SNAPSHOT_PATH  "/tmp/.heaptally-"
+#define WIRE_SNAPSHOT_VALUE 0x48545a534e415031ull /* sival_ptr of the request */
 
 enum wire_type {
     WIRE_HELLO = 1, /* target: struct wire_hello */
@@ -94,7 +115,8 @@ struct wire_target {
     uint32_t static_tls_size; /* 0: not known */
     uint64_t own_start, own_end; /* the library's own image: its data is never a root */
     uint64_t annotations;    /* struct annotation_table (see heaptally.h), 0: none */
-    uint64_t reserved[4];
+    uint64_t frozen_us;      /* how long parking the threads, and making the copy, took */
+    uint64_t reserved[3];
 };
 
 struct wire_read {
