@@ -97,6 +97,7 @@ void context_release(void)
     if (!context)
         return;
     own = NULL;
+    context->epoch = 0; /* what the backend knows of this thread's stack is not to be believed on another */
     platform_lock(&lock);
     context->in_use = 0;
     platform_unlock(&lock);
