@@ -49,8 +49,16 @@ tool_obj = $(patsubst %.c,$(B)/tool/%.o,$(1))
 UNIT_SRC  := $(wildcard tests/unit/check_*.c)
 UNIT_BIN  := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_SRC))
 
+.DEFAULT_GOAL := all
+
+.PHONY: help
+help: ## print this
+	@echo 'make TARGET [VARIANT=debug|asan|tsan] [PREFIX=/usr/local] [DESTDIR=]'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | sort | while IFS='|' read -r t w; do \
+	    printf '  %-10s %s\n' "$$t" "$$w"; done
+
 .PHONY: all
-all: $(if $(filter asan tsan,$(VARIANT)),,$(B)/libheaptally.so) $(B)/heaptally
+all: $(if $(filter asan tsan,$(VARIANT)),,$(B)/libheaptally.so) $(B)/heaptally ## build the library and the command
 
 $(B)/libheaptally.so: $(call lib_obj,$(LIB_SRC)) preload/exports.map
 	@mkdir -p $(@D)
@@ -76,10 +84,60 @@ $(B)/unit/%: tests/unit/%.c $(UNIT_OBJ)
 	$(CC) $(TOOL_CFLAGS) $(CFLAGS) -o $@ $< $(UNIT_OBJ) $(LDFLAGS) $(TOOL_LIBS) -lcheck -lsubunit -lpthread -lm -lrt
 
 .PHONY: unit
-unit: $(UNIT_BIN)
+unit: $(UNIT_BIN) ## build the unit tests
+
+.PHONY: debug asan tsan
+debug: ## build everything with assertions, in build/debug
+	$(MAKE) VARIANT=debug all unit
+asan: ## build the pure parts and their tests with ASan and UBSan, in build/asan
+	$(MAKE) VARIANT=asan all unit
+tsan: ## build the pure parts and their tests with TSan, in build/tsan
+	$(MAKE) VARIANT=tsan all unit
+
+.PHONY: check
+check: ## run all quick tests with what is installed; scripts/test installs first and runs more
+	scripts/test --no-setup --quick
+
+.PHONY: bench
+bench: all ## the million-block check and the allocator beside glibc's and jemalloc
+	scripts/bench-check
+	scripts/bench-alloc
+
+# --- the source itself ---
+SOURCES := $(sort $(shell find allocator preload tracer tests -name '*.[ch]' -o -name '*.cc' 2>/dev/null))
+LINTED  := $(sort $(LIB_SRC) $(TOOL_SRC))
+
+.PHONY: format
+format: ## clang-format over all sources
+	clang-format -i $(SOURCES)
+
+.PHONY: lint
+lint: ## clang-tidy and cppcheck over the product; any finding fails
+	@test -n '$(LINTED)'
+	clang-tidy --quiet --warnings-as-errors='*' $(LINTED) -- -std=gnu17 -D_GNU_SOURCE -I. \
+	    -DHEAPTALLY_VERSION='"$(VERSION)"' -DHEAPTALLY_LIBDIR='"$(LIBDIR)"'
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	    --suppressions-list=scripts/cppcheck.suppressions -I. -D_GNU_SOURCE -D__x86_64__ -DHEAPTALLY_VERSION='""' -DHEAPTALLY_LIBDIR='""' $(LINTED)
+
+# --- installing: bin/heaptally looks for the library in LIBDIR, or beside itself in a build tree ---
+MANPAGE := $(firstword $(wildcard tracer/tool/heaptally.1 man/heaptally.1 docs/heaptally.1))
+
+.PHONY: install
+install: all ## install under DESTDIR and PREFIX
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR) $(DESTDIR)$(INCDIR) $(DESTDIR)$(MANDIR)/man1
+	install -m 755 $(B)/heaptally $(DESTDIR)$(BINDIR)/heaptally
+	install -m 644 $(B)/libheaptally.so $(DESTDIR)$(LIBDIR)/libheaptally.so
+	install -m 644 preload/heaptally.h $(DESTDIR)$(INCDIR)/heaptally.h
+	$(if $(MANPAGE),install -m 644 $(MANPAGE) $(DESTDIR)$(MANDIR)/man1/heaptally.1)
+
+.PHONY: uninstall
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(BINDIR)/heaptally $(DESTDIR)$(LIBDIR)/libheaptally.so $(DESTDIR)$(INCDIR)/heaptally.h \
+	    $(DESTDIR)$(MANDIR)/man1/heaptally.1
+	-rmdir $(DESTDIR)$(LIBDIR)
 
 .PHONY: clean
-clean:
+clean: ## remove everything that was built
 	rm -rf build
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

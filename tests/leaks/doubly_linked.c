@@ -3,8 +3,7 @@
  * doubly_linked.c - a doubly linked list of five, dropped: one cycle of five with eight edges.
  *
  * total: cycle=5/160
- * group: cycle blocks=5 bytes=160 instances=1 groups=1 edges=0+0,0+0,0+0,0+0,8+0,8+0,8+0,8+0
- * stack=node<build<main
+ * group: cycle blocks=5 bytes=160 instances=1 groups=1 edges=0+0,0+0,0+0,0+0,8+0,8+0,8+0,8+0 stack=node<build<main
  */
 #include "leak.h"
 
