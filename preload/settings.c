@@ -65,8 +65,7 @@ static const struct {
     {"SYS", SIGSYS},
 };
 
-/* --- pieces of text ---------------------------------------------------------------------------------------
- */
+/* --- pieces of text ------------------------------------------------------------------------------ */
 
 static bool piece_is(struct piece p, const char *word)
 {
@@ -220,7 +219,7 @@ static bool read_value(const struct setting_row *row, struct piece value, struct
     return false;
 }
 
-/* --- what is not understood ----------------------------------------------------------------------------- */
+/* --- what is not understood ---------------------------------------------------------------------- */
 
 #define KEY_MAX 31u
 
@@ -283,7 +282,7 @@ static void warn_value(const struct setting_row *row, struct piece value, settin
     warn(&line);
 }
 
-/* --- the surface ---------------------------------------------------------------------------------------- */
+/* --- the surface --------------------------------------------------------------------------------- */
 
 void settings_defaults(struct settings *ret)
 {

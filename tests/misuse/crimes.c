@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/* One crime per run: crimes NAME. Each ends in its own abort unless the policy lets it go on, which prints
+ * "went on". */
+#include <errno.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static void *hidden(void *p)
+{
+    __asm__ volatile("" : "+r"(p) : : "memory");
+    return p;
+}
+
+static void double_free(void)
+{
+    void *p = malloc(64);
+    free(p);
+    free(hidden(p));
+}
+
+static void delayed_double_free(void)
+{
+    void *p = malloc(64), *others[100];
+    free(p);
+    for (int i = 0; i < 100; i++)
+        others[i] = malloc(300);
+    for (int i = 0; i < 100; i++)
+        free(others[i]);
+    free(hidden(p));
+}
+
+static void *frees(void *p)
+{
+    free(p);
+    return NULL;
+}
+
+static void double_free_by_two_threads(void)
+{
+    pthread_t thread;
+    void *p = malloc(64);
+    pthread_create(&thread, NULL, frees, hidden(p));
+    pthread_join(thread, NULL);
+    free(hidden(p));
+}
+
+static void interior(void)
+{
+    char *p = malloc(64);
+    free(hidden(p + 16));
+}
+
+static void misaligned(void)
+{
+    char *p = malloc(64);
+    free(hidden(p + 3));
+}
+
+static void stack(void)
+{
+    char words[64];
+    free(hidden(words + 16));
+}
+
+static void global(void)
+{
+    static char words[64];
+    free(hidden(words + 16));
+}
+
+static void tiny(void)
+{
+    free(hidden((void *)(uintptr_t)0x10));
+}
+
+static void non_canonical(void)
+{
+    free(hidden((void *)(uintptr_t)0xdead00000000beefull));
+}
+
+static void own_mapping(void)
+{
+    char *p = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    free(hidden(p + 16));
+}
+
+static void unmapped(void)
+{
+    char *p = mmap(NULL, 1 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    munmap(p, 1 << 20);
+    free(hidden(p + 4096));
+}
+
+static void double_free_large(void)
+{
+    void *p = malloc((size_t)1 << 20);
+    free(p);
+    free(hidden(p));
+}
+
+static void interior_large(void)
+{
+    char *p = malloc((size_t)1 << 20);
+    free(hidden(p + 65536));
+}
+
+static void double_free_mapped(void)
+{
+    void *p = malloc((size_t)32 << 20);
+    free(p);
+    free(hidden(p));
+}
+
+static void interior_mapped(void)
+{
+    char *p = malloc((size_t)32 << 20);
+    free(hidden(p + ((size_t)5 << 20)));
+}
+
+static void realloc_interior(void)
+{
+    char *p = malloc(64);
+    if (realloc(hidden(p + 16), 100) != NULL || errno != ENOMEM)
+        puts("realloc answered");
+}
+
+static void realloc_freed(void)
+{
+    void *p = malloc(64);
+    free(p);
+    if (realloc(hidden(p), 100) != NULL || errno != ENOMEM)
+        puts("realloc answered");
+}
+
+#define CRIME(name)                                                                                          \
+    {                                                                                                        \
+#name, name                                                                                          \
+    }
+static const struct {
+    const char *name;
+    void (*commit)(void);
+} crimes[] = {
+    CRIME(double_free),
+    CRIME(delayed_double_free),
+    CRIME(double_free_by_two_threads),
+    CRIME(interior),
+    CRIME(misaligned),
+    CRIME(stack),
+    CRIME(global),
+    CRIME(tiny),
+    CRIME(non_canonical),
+    CRIME(own_mapping),
+    CRIME(unmapped),
+    CRIME(double_free_large),
+    CRIME(interior_large),
+    CRIME(double_free_mapped),
+    CRIME(interior_mapped),
+    CRIME(realloc_interior),
+    CRIME(realloc_freed),
+};
+
+int main(int count, char **arguments)
+{
+    for (size_t i = 0; count == 2 && i < sizeof(crimes) / sizeof(crimes[0]); i++) {
+        if (strcmp(arguments[1], crimes[i].name) != 0)
+            continue;
+        errno = 55;
+        crimes[i].commit();
+        free(malloc(100));
+        puts("went on");
+        return 0;
+    }
+    fprintf(stderr, "no such crime\n");
+    return 2;
+}
