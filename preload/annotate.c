@@ -79,7 +79,7 @@ static void table_remove(uint64_t start, uint64_t end, enum annotation_kind kind
     }
 }
 
-/* --- the surface ---------------------------------------------------------------------------------------- */
+/* --- the surface --------------------------------------------------------------------------------- */
 
 #include "preload/heaptally.h"
 

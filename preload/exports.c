@@ -91,7 +91,7 @@ EXPORT void *reallocarray(void *p, size_t count, size_t size)
     return face_realloc(p, total);
 }
 
-/* --- aligned -------------------------------------------------------------------------------------------- */
+/* --- aligned ------------------------------------------------------------------------------------- */
 
 static inline bool is_power_of_two(size_t n)
 {
@@ -147,7 +147,7 @@ EXPORT void *pvalloc(size_t size)
     return face_memalign(PAGE, rounded & ~(size_t)(PAGE - 1));
 }
 
-/* --- the rest ------------------------------------------------------------------------------------------- */
+/* --- the rest ------------------------------------------------------------------------------------ */
 
 EXPORT size_t malloc_usable_size(void *p)
 {

@@ -33,7 +33,7 @@
 #define EXPORT __attribute__((visibility("default")))
 #define COLD   __attribute__((noinline, cold))
 
-/* --- start.c -------------------------------------------------------------------------------------------- */
+/* --- start.c ------------------------------------------------------------------------------------- */
 
 /* What the slow paths look at. Written by the first call and the constructor only. */
 struct face_state {
@@ -45,7 +45,7 @@ extern struct face_state face_state;
 
 void start_first_call(void); /* once; later and nested calls return at once */
 
-/* --- recorded.c: the slow paths ------------------------------------------------------------------------- */
+/* --- recorded.c: the slow paths ------------------------------------------------------------------ */
 
 /* What the program called; for messages. */
 enum release_call { RELEASE_FREE, RELEASE_DELETE };
@@ -55,7 +55,7 @@ void *allocate(enum alloc_kind kind, size_t size, size_t alignment);
 void *reallocate(void *p, size_t size);        /* p != NULL, size > 0 */
 void release(void *p, enum release_call call); /* keeps errno */
 
-/* --- thread.c ------------------------------------------------------------------------------------------- */
+/* --- thread.c ------------------------------------------------------------------------------------ */
 
 enum thread_life {
     THREAD_FRESH, /* no destructor armed yet */
@@ -73,7 +73,7 @@ extern __thread struct thread_face thread_face;
 void thread_start(void); /* makes the key: from the first call, so that no program can have taken them all */
 void thread_arm(void);   /* from a fresh thread's first slow call */
 
-/* --- fork.c, dl.c, annotate.c --------------------------------------------------------------------------- */
+/* --- fork.c, dl.c, annotate.c -------------------------------------------------------------------- */
 
 void fork_start(void);
 

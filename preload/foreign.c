@@ -54,7 +54,7 @@ static bool read_word(uintptr_t address, uintptr_t *ret)
     return readable;
 }
 
-/* --- whose block is it ---------------------------------------------------------------------------------- */
+/* --- whose block is it --------------------------------------------------------------------------- */
 
 static bool is_mapped_chunk(uintptr_t chunk, uintptr_t before, uintptr_t size)
 {
@@ -100,7 +100,7 @@ static enum owner owner_of(const void *p)
     return OWNER_NOBODY;
 }
 
-/* --- the C library's own -------------------------------------------------------------------------------- */
+/* --- the C library's own ------------------------------------------------------------------------- */
 
 static void *c_library_function(const char *name)
 {

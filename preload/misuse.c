@@ -40,7 +40,7 @@ static void line_end_of_message(struct line *line)
     line_write(line, STDERR_FILENO);
 }
 
-/* --- what is known of the block ------------------------------------------------------------------------- */
+/* --- what is known of the block ------------------------------------------------------------------ */
 
 struct suspect {
     void *p;
@@ -100,7 +100,7 @@ static void say_headline(const char *call, const struct suspect *suspect)
     line_end_of_message(&line);
 }
 
-/* --- stacks --------------------------------------------------------------------------------------------- */
+/* --- stacks -------------------------------------------------------------------------------------- */
 
 static void line_address(struct line *line, uint64_t ip)
 {

@@ -77,7 +77,7 @@ void *allocate(enum alloc_kind kind, size_t size, size_t alignment)
     return p ? p : out_of_memory();
 }
 
-/* --- free ----------------------------------------------------------------------------------------------- */
+/* --- free ---------------------------------------------------------------------------------------- */
 
 /* The entry is marked before the block is free: afterwards it may be another thread's. An entry that is
  * marked already belongs to a block that was freed before, whatever the free lists can still tell. */
@@ -120,7 +120,7 @@ void release(void *p, enum release_call call)
         release_wrong(p, call, status);
 }
 
-/* --- realloc -------------------------------------------------------------------------------------------- */
+/* --- realloc ------------------------------------------------------------------------------------- */
 
 /* The new block's entry. A nested call takes no stack: the block keeps the site it had. */
 static void note_resized(void *q, uint32_t site, size_t size, const struct ledger_entry *old)

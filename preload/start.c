@@ -25,7 +25,7 @@ bool preload_is_recording(void)
     return face_state.recording;
 }
 
-/* --- finding the variable ------------------------------------------------------------------------------- */
+/* --- finding the variable ------------------------------------------------------------------------ */
 
 /* The loader mallocs before the C library's constructor has set `environ`. The kernel's copy of the
  * environment is then the only one there is; it is read by raw calls, a piece at a time, since it may be
@@ -95,7 +95,7 @@ static bool text_from_environ(char *text)
     return false;
 }
 
-/* --- the first call ------------------------------------------------------------------------------------- */
+/* --- the first call ------------------------------------------------------------------------------ */
 
 static void say(struct line *line)
 {
@@ -144,7 +144,7 @@ void start_first_call(void)
     __atomic_store_n(&face_state.started, true, __ATOMIC_RELEASE);
 }
 
-/* --- the constructor ------------------------------------------------------------------------------------ */
+/* --- the constructor ----------------------------------------------------------------------------- */
 
 static void say_why_not(const char *why)
 {
