@@ -2,7 +2,8 @@
 /*
  * report.h - a recording as a person or a program reads it.
  *
- *    struct recording --> report_text  (terminal or file; stacks, cycles drawn edge by edge, the next command to type)
+ *    struct recording --> report_text  (terminal or file; stacks, cycles drawn edge by edge, the next command
+ * to type)
  *                     '-> report_json  (schema version in the document; described in tracer/report/SCHEMA.md)
  *
  * Nothing here looks at the target or at debug files: names are in the recording (symbols.h put them there).
@@ -22,8 +23,8 @@ struct report_options {
     uint32_t max_frames; /* frames a stack; 0: all */
     bool show_possible;  /* possible blocks in full, not only in the summary */
     bool show_suppressed;
-    bool addresses;      /* block and code addresses too (off: output is the same from run to run) */
-    const char *path;    /* the file it came from, for "next:" lines; may be NULL */
+    bool addresses;   /* block and code addresses too (off: output is the same from run to run) */
+    const char *path; /* the file it came from, for "next:" lines; may be NULL */
 };
 
 /* false when writing failed (errno). */
