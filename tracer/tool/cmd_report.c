@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmd_report.c - `heaptally report FILE`: a recording on the screen, and the same gate as a run's.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "tracer/tool/commands.h"
+#include "tracer/tool/outcome.h"
+#include "tracer/tool/say.h"
+#include "tracer/tool/show.h"
+
+static void tell_unreadable(const char *path, enum format_status status, const char *where)
+{
+    if (status == FORMAT_IO)
+        say("%s cannot be read: %s", path, strerror(errno));
+    else if (where && *where)
+        say("%s: %s (%s)", path, format_status_text(status), where);
+    else
+        say("%s: %s", path, format_status_text(status));
+}
+
+static int report(struct gathering *g, struct recording *rec)
+{
+    g->outcome.error_exitcode = g->options->error_exitcode;
+    g->outcome.checked = rec->meta.verdict != REC_NOT_CHECKED;
+    g->outcome.leaks = outcome_is_leaky(g, rec); /* before it is shown: it marks what is suppressed */
+    g->outcome.tool_failed = !show_report(g->options, rec, g->options->file);
+    return exit_code_of(&g->outcome);
+}
+
+int cmd_report(const struct tool_options *options)
+{
+    struct gathering gathering = {.options = options};
+    struct recording *rec = NULL;
+    const char *where = NULL;
+    int code = EXIT_TOOL_FAILED;
+
+    if (outcome_load_suppressions(options, &gathering.suppressions)) {
+        enum format_status status = recording_read(options->file, &rec, &where);
+        if (status == FORMAT_OK)
+            code = report(&gathering, rec);
+        else
+            tell_unreadable(options->file, status, where);
+    }
+    recording_free(rec);
+    gathering_free(&gathering);
+    return code;
+}

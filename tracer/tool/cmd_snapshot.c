@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cmd_snapshot.c - `heaptally snapshot -p PID`: a frozen copy of a running program, checked while the program
+ * runs on.
+ *
+ *    is it there, ours, with the library and its signal handler?  -- no --> one line, nothing is sent
+ *    bind the socket where the target looks --> sigqueue --> the copy connects: [NOTE] CHECK --> worker -->
+ * DONE, it ends
+ *
+ * The signal's default action would end the program: so it is only sent where SigCgt shows a handler for it.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tracer/tool/commands.h"
+#include "tracer/tool/listener.h"
+#include "tracer/tool/outcome.h"
+#include "tracer/tool/procfs.h"
+#include "tracer/tool/say.h"
+#include "tracer/tool/show.h"
+#include "tracer/tool/worker.h"
+
+#define ANSWER_MS 10000
+
+struct snapshot {
+    const struct tool_options *options;
+    int pid;
+    char program[4096];
+    int signal;
+    struct listener listener;
+    struct gathering gathering;
+};
+
+/* --- may it be asked?
+ * --------------------------------------------------------------------------------------------- */
+
+/* "15", "USR1", "SIGUSR1", "RTMAX-3", "RTMIN+2": as the library reads it. 0: not understood. */
+static int signal_number(const char *text, size_t length)
+{
+    char word[32];
+    char *end;
+    snprintf(word, sizeof(word), "%.*s", (int)(length < sizeof(word) ? length : 0), text);
+    long number = strtol(word, &end, 10);
+    if (end != word && *end == '\0')
+        return number > 0 && number <= SIGRTMAX ? (int)number : 0;
+    const char *name = strncmp(word, "SIG", 3) == 0 ? word + 3 : word;
+    if (strncmp(name, "RTMAX", 5) == 0)
+        return SIGRTMAX + atoi(name + 5);
+    if (strncmp(name, "RTMIN", 5) == 0)
+        return SIGRTMIN + atoi(name + 5);
+    for (int i = 1; i < SIGRTMIN; i++)
+        if (sigabbrev_np(i) && strcmp(sigabbrev_np(i), name) == 0)
+            return i;
+    return 0;
+}
+
+/* The setting `signal` of the program's own HEAPTALLY; the last one counts. */
+static int signal_of(int pid)
+{
+    int number = SIGRTMAX - 3;
+    char *settings = procfs_environment(pid, "HEAPTALLY");
+    for (const char *at = settings; at && *at;) {
+        size_t length = strcspn(at, ":");
+        int said = strncmp(at, "signal=", 7) == 0 ? signal_number(at + 7, length - 7) : 0;
+        number = said ? said : number;
+        at += length + (at[length] == ':');
+    }
+    free(settings);
+    return number;
+}
+
+static bool may_be_asked(struct snapshot *s)
+{
+    uint64_t caught = 0;
+    if (procfs_living_thread(s->pid) == 0) {
+        say("there is no process %d", s->pid);
+        return false;
+    }
+    if (kill(s->pid, 0) != 0) {
+        say("process %d is not yours to look at: %s", s->pid, strerror(errno));
+        return false;
+    }
+    if (!procfs_executable(s->pid, s->program, sizeof(s->program)))
+        snprintf(s->program, sizeof(s->program), "pid-%d", s->pid);
+    if (!procfs_maps_mention(s->pid, "libheaptally.so")) {
+        say("process %d (%s) does not run libheaptally.so; start it with 'heaptally run'", s->pid,
+            s->program);
+        return false;
+    }
+    s->signal = signal_of(s->pid);
+    if (!procfs_signal_mask(s->pid, "SigCgt", &caught) || !(caught >> (s->signal - 1) & 1)) {
+        say("process %d (%s) does not record, or took signal %d for itself: start it with 'heaptally run', "
+            "or with "
+            "HEAPTALLY=record=1",
+            s->pid, s->program, s->signal);
+        return false;
+    }
+    return true;
+}
+
+/* --- the copy
+ * -------------------------------------------------------------------------------------------------------- */
+
+static bool wait_readable(int fd, uint64_t deadline)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    for (;;) {
+        uint64_t now = say_monotonic_ms();
+        int n = now < deadline ? poll(&p, 1, (int)(deadline - now)) : 0;
+        if (n >= 0 || errno != EINTR)
+            return n > 0;
+    }
+}
+
+/* The copy has its own pid, and its parent is gone: it is known by its owner and by what it runs. */
+static bool is_its_copy(const struct snapshot *s, int pid, unsigned uid)
+{
+    char program[4096];
+    uid_t euid;
+    gid_t egid;
+    int parent;
+    if (procfs_ids(s->pid, &euid, &egid, &parent) && uid != euid && uid != 0)
+        return false;
+    return !pid || !procfs_executable(pid, program, sizeof(program)) || strcmp(program, s->program) == 0;
+}
+
+static struct traced *accept_copy(const struct snapshot *s, uint64_t deadline)
+{
+    while (wait_readable(s->listener.fd, deadline)) {
+        int pid = 0;
+        unsigned uid;
+        int fd = listener_accept(&s->listener, &pid, &uid);
+        if (fd >= 0 && is_its_copy(s, pid, uid)) {
+            struct traced *t = traced_new(fd, pid, true);
+            if (t)
+                t->shown_pid = s->pid;
+            return t;
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+    return NULL;
+}
+
+/* Up to its CHECK. There is no HELLO: the copy is asked for, not met. */
+static bool read_request(const struct snapshot *s, struct traced *t, uint64_t deadline)
+{
+    char *command = procfs_command(s->pid);
+    struct wire_hello hello = {.pid = s->pid, .recording = 1};
+    const char *slash = strrchr(s->program, '/');
+    snprintf(hello.program, sizeof(hello.program), "%.255s", slash ? slash + 1 : s->program);
+    bool ok = traced_hello(t, &hello, s->program, command);
+    free(command);
+    while (ok) {
+        enum peer_status status = peer_next(t->peer);
+        if (status == PEER_AGAIN) {
+            ok = wait_readable(t->fd, deadline);
+        } else if (status == PEER_MESSAGE && t->peer->header.type == WIRE_NOTE) {
+            traced_note(t, t->peer->body.text);
+        } else if (status == PEER_MESSAGE && t->peer->header.type == WIRE_CHECK) {
+            t->target = t->peer->body.target;
+            t->state = TRACED_WAITING;
+            return true;
+        } else {
+            ok = false;
+        }
+    }
+    return false;
+}
+
+static struct traced *ask(struct snapshot *s)
+{
+    uint64_t deadline = say_monotonic_ms() + ANSWER_MS;
+    union sigval value = {.sival_ptr = (void *)(uintptr_t)WIRE_SNAPSHOT_VALUE};
+    if (sigqueue(s->pid, s->signal, value) != 0) {
+        say("process %d cannot be signalled: %s", s->pid, strerror(errno));
+        return NULL;
+    }
+    struct traced *t = accept_copy(s, deadline);
+    if (!t) {
+        say("process %d (%s) did not answer in %d seconds: it is stopped, blocks signal %d, or could not be "
+            "copied",
+            s->pid, s->program, ANSWER_MS / 1000, s->signal);
+        return NULL;
+    }
+    if (read_request(s, t, deadline))
+        return t;
+    say("the copy of process %d (%s) did not say what it should", s->pid, s->program);
+    traced_free(t);
+    return NULL;
+}
+
+/* --- its check
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static void check_copy(struct snapshot *s, struct traced *t)
+{
+    char result[128];
+    int status;
+    snprintf(result, sizeof(result), "%s/check", s->listener.directory);
+    if (!worker_start(t, result, !s->options->quiet))
+        return;
+    pid_t worker = t->worker;
+    while (waitpid(worker, &status, 0) < 0 && errno == EINTR)
+        ;
+    worker_ended(t, status);
+}
+
+static int finish(struct snapshot *s, const struct traced *t)
+{
+    struct gathering *g = &s->gathering;
+    const char *pattern = s->options->output ? s->options->output : NAME_DEFAULT;
+    const char *path = names_take(&g->names, name_expand(pattern, s->program, s->pid, false));
+    struct recording *rec = outcome_recording(t, t->result[0] ? NULL : t->why_not);
+
+    if (!path || !rec) {
+        recording_free(rec);
+        say("out of memory");
+        return EXIT_TOOL_FAILED;
+    }
+    bool written = outcome_write(g, rec, path);
+    g->outcome.error_exitcode = s->options->error_exitcode;
+    g->outcome.checked = rec->meta.verdict != REC_NOT_CHECKED;
+    g->outcome.leaks = outcome_is_leaky(g, rec);
+    show_result(s->options, rec, written ? path : NULL);
+    g->outcome.tool_failed |= !show_json_file(s->options, rec, path);
+    recording_free(rec);
+    return exit_code_of(&g->outcome);
+}
+
+static int take(struct snapshot *s)
+{
+    char error[512];
+    if (!outcome_load_suppressions(s->options, &s->gathering.suppressions) || !may_be_asked(s))
+        return EXIT_TOOL_FAILED;
+    if (!listener_open_for_process(s->pid, &s->listener, error, sizeof(error))) {
+        say("%s", error);
+        return EXIT_TOOL_FAILED;
+    }
+    struct traced *t = ask(s);
+    if (!t)
+        return EXIT_TOOL_FAILED;
+    check_copy(s, t);
+    int code = finish(s, t);
+    traced_free(t);
+    return code;
+}
+
+int cmd_snapshot(const struct tool_options *options)
+{
+    struct snapshot s = {
+        .options = options, .pid = options->pid, .listener = {.fd = -1}, .gathering = {.options = options}};
+    int code = take(&s);
+    listener_close(&s.listener);
+    gathering_free(&s.gathering);
+    return code;
+}
