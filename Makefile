@@ -10,7 +10,9 @@ VERSION := 0.1.0
 VARIANT ?=
 B       := build$(if $(VARIANT),/$(VARIANT))
 
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
 PREFIX  ?= /usr/local
 DESTDIR ?=
 BINDIR  := $(PREFIX)/bin
