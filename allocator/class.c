@@ -29,7 +29,7 @@ const struct size_class alloc_class[CLASS_COUNT] = {
     ROW(9216, 4), ROW(10240, 5), ROW(11264, 5), ROW(12288, 3),
     ROW(13312, 5), ROW(14336, 7), ROW(15360, 8), ROW(16384, 4),
     ROW(18432, 7), ROW(20480, 5), ROW(22528, 7), ROW(24576, 6),
-    ROW(26624, 8), ROW(28672, 7), ROW(30720, 8), ROW(32768, 8),
+    ROW(26624, 5), ROW(28672, 7), ROW(30720, 8), ROW(32768, 8),
 };
 
 const uint8_t alloc_class_of_16[STEP_16_COUNT] = {

@@ -88,10 +88,15 @@ bool heap_drain(struct heap *heap)
 /* --- freeing
  * ------------------------------------------------------------------------------------------------ */
 
+/* From the inline free, perhaps in a signal handler that interrupted a slow path: then the pool waits for the
+ * next trim. */
 void heap_pool_emptied(struct heap *heap, struct pool *pool)
 {
-    if (load_relaxed(&heap->busy) == 0)
-        pool_return_if_spare(heap, pool);
+    if (load_relaxed(&heap->busy) != 0)
+        return;
+    store_relaxed(&heap->busy, 1);
+    pool_return_if_spare(heap, pool);
+    store_relaxed(&heap->busy, 0);
 }
 
 void heap_free(struct heap *heap, struct pool *pool, void *p)
@@ -103,8 +108,7 @@ void heap_free(struct heap *heap, struct pool *pool, void *p)
             return;
         heap_relist(heap, pool);
     }
-    if (pool->used == 0)
-        heap_pool_emptied(heap, pool);
+    pool_return_if_spare(heap, pool);
 }
 
 /* --- allocating

@@ -7,6 +7,7 @@
 #include "allocator/platform.h"
 
 #include <linux/futex.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -168,10 +169,11 @@ static uint64_t scramble(uint64_t x)
  * our word must not give those away. */
 uint64_t platform_random(void)
 {
-    const uint64_t *bytes = (const uint64_t *)getauxval(AT_RANDOM);
-    uint64_t word = (uint64_t)(uintptr_t)&fail_at;
+    const void *bytes = (const void *)getauxval(AT_RANDOM); /* on the stack, not aligned */
+    uint64_t random[2] = {0, 0};
     if (bytes != NULL)
-        word ^= scramble(bytes[0]) + 0x9e3779b97f4a7c15u * bytes[1];
+        memcpy(random, bytes, sizeof random);
+    uint64_t word = (uintptr_t)&fail_at ^ (scramble(random[0]) + 0x9e3779b97f4a7c15u * random[1]);
     word = scramble(word);
     return word != 0 ? word : 1;
 }
