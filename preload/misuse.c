@@ -140,22 +140,48 @@ static void say_stacks(const struct suspect *suspect)
     if (suspect->entry.state != LEDGER_NEVER && suspect->entry.site != 0)
         say_stack("  the block was allocated by", -1, suspect->entry.site);
     if (outermost && thread_face.life != THREAD_ENDED)
-        say_stack("  now freed by thread ", syscall(SYS_gettid), record_capture());
+        say_stack(suspect->status == ALLOC_CORRUPT ? "  found by thread " : "  now freed by thread ",
+                  syscall(SYS_gettid), record_capture());
     thread_leave();
+}
+
+/* The stacks, and what the policy says. */
+static void say_rest(const struct suspect *suspect)
+{
+    if (face_state.recording)
+        say_stacks(suspect);
+    if (settings_get()->misuse == MISUSE_ABORT)
+        abort();
 }
 
 COLD void misuse_report(const char *call, void *p, enum alloc_status status)
 {
     int saved = errno;
     struct suspect suspect = {.p = p, .status = status};
-    enum misuse_policy policy = settings_get()->misuse;
-    if (policy == MISUSE_IGNORE)
+    if (settings_get()->misuse == MISUSE_IGNORE)
         return;
     suspect_look_up(&suspect);
     say_headline(call, &suspect);
-    if (face_state.recording)
-        say_stacks(&suspect);
-    if (policy == MISUSE_ABORT)
-        abort();
+    say_rest(&suspect);
+    errno = saved;
+}
+
+COLD void misuse_corruption(const void *block)
+{
+    int saved = errno;
+    struct suspect suspect = {.p = (void *)(uintptr_t)block, .status = ALLOC_CORRUPT};
+    struct line line;
+    if (settings_get()->misuse == MISUSE_IGNORE)
+        return;
+    suspect_look_up(&suspect);
+    line_start(&line, "heaptally: free memory was written to at ");
+    line_hex(&line, (uintptr_t)block);
+    if (suspect.block.start) {
+        line_text(&line, " (");
+        line_block(&line, &suspect);
+        line_text(&line, " that was freed)");
+    }
+    line_end_of_message(&line);
+    say_rest(&suspect);
     errno = saved;
 }

@@ -24,4 +24,7 @@
  * that let the program go on. */
 void misuse_report(const char *call, void *p, enum alloc_status status);
 
+/* Free memory was found written over: alloc_on_corruption()'s callee. */
+void misuse_corruption(const void *block);
+
 #endif

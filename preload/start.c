@@ -10,6 +10,7 @@
 
 #include "allocator/allocator.h"
 #include "preload/foreign.h"
+#include "preload/misuse.h"
 #include "preload/settings.h"
 #include "preload/thread.h"
 #include "tracer/record/record.h"
@@ -105,6 +106,7 @@ static void say(struct line *line)
 static void settings_apply(const struct settings *settings)
 {
     alloc_set_decay(settings->decay_ms);
+    alloc_on_corruption(misuse_corruption);
     if (settings->record) {
         alloc_keep_ledger();
         alloc_intercept(true);

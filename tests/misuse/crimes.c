@@ -136,6 +136,15 @@ static void realloc_freed(void)
         puts("realloc answered");
 }
 
+static void write_after_free(void)
+{
+    char *p = malloc(64);
+    free(p);
+    memset(hidden(p), 'w', 64);
+    for (int i = 0; i < 1000; i++)
+        hidden(malloc(64));
+}
+
 #define CRIME(name)                                                                                          \
     {                                                                                                        \
 #name, name                                                                                          \
@@ -161,6 +170,7 @@ static const struct {
     CRIME(interior_mapped),
     CRIME(realloc_interior),
     CRIME(realloc_freed),
+    CRIME(write_after_free),
 };
 
 int main(int count, char **arguments)
