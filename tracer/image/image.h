@@ -29,7 +29,15 @@ struct memory_source {
     char *(*maps)(void *ctx);
     void (*close)(void *ctx);
     void *ctx;
+
+    /* The two below may be NULL, and may fail: then less is known, never something else.
+     * A text of /proc/<tid>/<name> ("timers", "fdinfo/5"), malloc'ed; of a directory, its names, one a line. */
+    char *(*proc)(void *ctx, const char *name);
+    /* For each page from addr (a page's start): 0 absent, or SOURCE_* bits. Returns how many pages were told. */
+    size_t (*resident)(void *ctx, uint64_t addr, size_t pages, uint8_t *ret);
 };
+#define SOURCE_PRESENT 1u /* in memory or swapped out: somebody touched it */
+#define SOURCE_FILE    2u /* a page of the page cache: a private mapping's, as the file has it */
 
 /* tid: any living thread of the process, in our pid namespace. */
 bool source_open_process(int pid, int tid, struct memory_source *ret);
@@ -39,11 +47,12 @@ bool source_open_socket(int fd, struct memory_source *ret);
 bool source_open_best(int pid, int tid, int fd, uint64_t probe_addr, struct memory_source *ret);
 
 /* --- the image ------------------------------------------------------------------------------------------------ */
-struct image_block { /* ascending by addr */
+struct image_block {               /* ascending by addr */
     uint64_t addr, size, capacity; /* size asked for; == capacity when not recorded */
     uint32_t site;                 /* 0: none */
     uint8_t kind;                  /* enum alloc_kind */
     uint8_t generation;
+    bool ignored; /* the program said so: what it points to is reachable, and it is no leak */
 };
 
 struct image_thread {
@@ -69,11 +78,28 @@ bool image_site_node(const struct image *image, uint32_t id, struct site_node *r
 uint32_t image_module_count(const struct image *image);
 const struct module_entry *image_module(const struct image *image, uint32_t index, const char **ret_path);
 
+/* A loaded ELF file, as its program headers in memory say; unlike image_module, also those no stack ran through. */
+struct image_elf {
+    const char *path;
+    uint64_t start, end, bias;
+};
+/* The one whose mapped range holds addr; NULL: none. */
+const struct image_elf *image_elf_at(const struct image *image, uint64_t addr);
+
 /* --- the scan ------------------------------------------------------------------------------------------------- */
 enum image_ref { IMAGE_START, IMAGE_ACCEPTED, IMAGE_INTERIOR, IMAGE_END }; /* same order as enum graph_ref */
 
 struct image_root {
-    enum { ROOT_GLOBAL, ROOT_STACK, ROOT_REGISTER, ROOT_TLS, ROOT_THREAD_DATA, ROOT_KERNEL, ROOT_WIDE } kind;
+    enum {
+        ROOT_GLOBAL,
+        ROOT_STACK,
+        ROOT_REGISTER,
+        ROOT_TLS,
+        ROOT_THREAD_DATA,
+        ROOT_KERNEL,
+        ROOT_WIDE,
+        ROOT_ANNOTATED
+    } kind;
     bool strict;
     uint64_t start, end; /* memory roots */
     uint32_t thread;     /* index, for stacks, registers, TLS */
@@ -85,13 +111,15 @@ const struct image_root *image_root_at(const struct image *image, uint32_t root)
 
 struct scan_visitor {
     /* A reference in root `root`, in the word at `addr` (0 for registers), to `block` + to_offset. */
-    bool (*root_ref)(void *ctx, uint32_t root, uint64_t addr, uint32_t block, uint64_t to_offset, enum image_ref kind);
+    bool (*root_ref)(void *ctx, uint32_t root, uint64_t addr, uint32_t block, uint64_t to_offset,
+                     enum image_ref kind);
     /* A reference in block `from`, in the word at byte `offset`; `from` never decreases; after all root_refs. */
-    bool (*block_ref)(void *ctx, uint32_t from, uint64_t offset, uint32_t block, uint64_t to_offset, enum image_ref kind);
+    bool (*block_ref)(void *ctx, uint32_t from, uint64_t offset, uint32_t block, uint64_t to_offset,
+                      enum image_ref kind);
     void (*progress)(void *ctx, uint64_t done, uint64_t total); /* bytes; may be NULL */
     void *ctx;
 };
-/* false: a callback said stop, or memory was out. */
+/* false: a callback said stop, memory was out, or the target went away (a note says so). */
 bool image_scan(struct image *image, const struct scan_visitor *visitor);
 
 #endif
