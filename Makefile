@@ -88,6 +88,11 @@ $(B)/unit/%: tests/unit/%.c $(UNIT_OBJ)
 .PHONY: unit
 unit: $(UNIT_BIN) ## build the unit tests
 
+# The demo's program: as people build theirs.
+build/demo/leaky: scripts/leaky.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O2 -g -o $@ $<
+
 .PHONY: debug asan tsan
 debug: ## build everything with assertions, in build/debug
 	$(MAKE) VARIANT=debug all unit
@@ -106,7 +111,7 @@ bench: all ## the million-block check and the allocator beside glibc's and jemal
 	scripts/bench-alloc
 
 # --- the source itself ---
-SOURCES := $(sort $(shell find allocator preload tracer tests -name '*.[ch]' -o -name '*.cc' 2>/dev/null))
+SOURCES := $(sort $(shell find allocator preload tracer tests scripts -name '*.[ch]' -o -name '*.cc' 2>/dev/null))
 LINTED  := $(sort $(LIB_SRC) $(TOOL_SRC))
 
 .PHONY: format
