@@ -62,8 +62,7 @@ static void print_head(const struct view *v, uint32_t number)
     print_what(v);
     fputs(print_style(colour, STYLE_PLAIN), v->out);
     if (g->indirect_blocks > 0) {
-        fputs(", and only held by ", v->out);
-        fputs(g->blocks == 1 ? "it: " : "them: ", v->out);
+        fprintf(v->out, "; %s alone hold%s ", g->blocks == 1 ? "it" : "they", g->blocks == 1 ? "s" : "");
         print_size(v, g->indirect_blocks, g->indirect_bytes);
     }
     if (g->suppressed_by != REC_NONE)
@@ -90,6 +89,8 @@ static void print_counts(const struct view *v)
     }
     if (g->cls == REC_CYCLE && outside == 0) {
         fprintf(v->out, ", all from inside the cycle%s", g->instances > 1 ? "s" : "");
+    } else if (g->cls == REC_POSSIBLE && known == 0) {
+        fputs(", but none that surely holds", v->out);
     } else {
         fprintf(v->out, ": %s from outside", print_digits(outside).text);
         if (g->from_inside > 0)
