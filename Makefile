@@ -40,7 +40,8 @@ TOOL_CFLAGS := $(BASE_CFLAGS)
 TOOL_LIBS   := -ldw -lelf -liberty -lzstd -ljansson
 
 ALLOC_SRC  := $(wildcard allocator/*.c)
-LIB_SRC    := $(ALLOC_SRC) $(wildcard tracer/record/*.c preload/*.c)
+# The walker reads a frozen process from outside, and allocates: it is the command's, never the library's.
+LIB_SRC    := $(filter-out allocator/walk%.c,$(ALLOC_SRC)) $(wildcard tracer/record/*.c preload/*.c)
 PURE_SRC   := $(wildcard tracer/format/*.c tracer/graph/*.c)
 TOOL_PARTS := $(PURE_SRC) $(wildcard tracer/image/*.c tracer/report/*.c tracer/gate/*.c) $(wildcard allocator/walk*.c)
 TOOL_SRC   := $(TOOL_PARTS) $(wildcard tracer/tool/*.c)
