@@ -46,8 +46,9 @@ static const struct setting_row table[] = {
     {"misuse", SETTING_CHOICE, FIELD(misuse), "abort", 0, 0, "abort|report|ignore", "what a wrong free does"},
     {"children", SETTING_BOOL, FIELD(children), "1", 0, 1, "0|1", "forked and exec'ed children report too"},
     {"exit_check", SETTING_BOOL, FIELD(exit_check), "1", 0, 1, "0|1", "check when the program ends"},
-    {"fatal_signals", SETTING_SIGNALS, FIELD(fatal_signals), "HUP+INT+QUIT+ILL+ABRT+BUS+FPE+SEGV+TERM", 0, 0,
-     "NAME+NAME..|none", "get a check before they kill"},
+    /* None by default: a program that asks for its signals' dispositions (python for SIGINT) must find them untouched. */
+    {"fatal_signals", SETTING_SIGNALS, FIELD(fatal_signals), "none", 0, 0, "NAME+NAME..|none",
+     "TERM+INT+..: get a check before they kill"},
     {"park", SETTING_UINT32, FIELD(park_ms), "1000", 0, 3600000, "MS",
      "how long to wait for threads to stand still"},
     {"help", SETTING_BOOL, FIELD(help), "0", 0, 1, "0|1", "print this table"},
