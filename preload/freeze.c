@@ -126,6 +126,16 @@ static void signal_give_back(int signal, const struct kernel_action *theirs)
         kernel_action_set(signal, theirs);
 }
 
+/* Another library was here first: it keeps the signal, and there are no snapshots on request; to park, it is borrowed. */
+static void signal_install(void)
+{
+    struct kernel_action theirs;
+    if (kernel_action_get(freeze.signal, &theirs) && is_default(&theirs))
+        kernel_action_set(freeze.signal, &our_action);
+    else
+        channel_send_text(&channel, "the signal for snapshots is in use by the program (HEAPTALLY=signal=)");
+}
+
 /* Debuggers stop at a real-time signal that they do not know; SIGURG they pass on in silence, and by default
  * it does nothing, so that even a late one is harmless. */
 static int signal_to_park_with(void)
@@ -334,30 +344,17 @@ static void find_own_image(void)
     freeze.own_end = (uintptr_t)found.dlfo_map_end;
 }
 
-/* A program that has taken our signal already keeps it: another one is no worse for us. */
-static int choose_signal(int wanted)
-{
-    struct kernel_action action = {0};
-    for (int i = 0; i <= SIGRTMAX - SIGRTMIN; i++) {
-        int signal =
-            wanted >= SIGRTMIN ? SIGRTMIN + (wanted - SIGRTMIN + i) % (SIGRTMAX - SIGRTMIN + 1) : wanted;
-        if (kernel_action_get(signal, &action) && is_default(&action))
-            return signal;
-    }
-    return wanted;
-}
-
 void freeze_start(bool recording, const char *why_not)
 {
     find_own_image();
     freeze.static_tls_size = find_static_tls_size();
     freeze.recording = recording;
     freeze.pid = kernel_pid();
-    freeze.signal = choose_signal(settings_get()->signal);
+    freeze.signal = settings_get()->signal;
     connect_to_companion(why_not);
     if (!recording)
         return;
-    kernel_action_set(freeze.signal, &our_action);
+    signal_install();
     ways_out_start();
 }
 

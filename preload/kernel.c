@@ -74,7 +74,8 @@ bool kernel_action_get(int signal, struct kernel_action *ret)
 bool kernel_action_set(int signal, const struct kernel_action *action)
 {
     struct kernel_action whole = *action;
-    if (!whole.restorer) {
+    if (!whole.restorer && whole.handler != (void *)(uintptr_t)SIG_DFL &&
+        whole.handler != (void *)(uintptr_t)SIG_IGN) {
         whole.restorer = (void *)(uintptr_t)kernel_signal_return;
         whole.flags |= SA_RESTORER_FLAG;
     }

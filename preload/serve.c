@@ -9,10 +9,11 @@
 /* Any number that rt_sigprocmask does not know: it then reads the set, and does nothing. */
 #define NO_SUCH_HOW 0x7fff
 
-/* The kernel reads eight bytes at `addr`; they never leave it. */
-static bool can_read(uint64_t addr)
+/* The kernel reads eight bytes of the page, not the first ones: to it, NULL is not an address. They never leave it. */
+static bool can_read(uint64_t page)
 {
-    return kernel_call4(SYS_rt_sigprocmask, NO_SUCH_HOW, (long)addr, 0, sizeof(uint64_t)) != -EFAULT;
+    return kernel_call4(SYS_rt_sigprocmask, NO_SUCH_HOW, (long)(page + sizeof(uint64_t)), 0,
+                        sizeof(uint64_t)) != -EFAULT;
 }
 
 static uint32_t readable_prefix(uint64_t addr, uint32_t length)
