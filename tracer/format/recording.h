@@ -168,7 +168,7 @@ uint32_t recording_add_edge(struct recording *rec, const struct rec_edge *e);
 uint32_t recording_add_root(struct recording *rec, const struct rec_root *r);
 bool recording_add_note(struct recording *rec, const char *line);
 
-/* Every index in range, every range inside its array, every enum known. *ret_where (may be NULL) names what is not. */
+/* Every index in range, every range inside its array and all ranges of a kind together no longer than it, every enum known. *ret_where (may be NULL) names what is not. */
 bool recording_check(const struct recording *rec, const char **ret_where);
 
 /* --- bytes ------------------------------------------------------------------------------------------------- */

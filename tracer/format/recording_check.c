@@ -13,10 +13,12 @@ static bool is_index_or_none(uint32_t index, uint32_t count)
     return index == REC_NONE || index < count;
 }
 
-/* Written so that no sum can wrap. An empty range may start anywhere up to the end. */
-static bool is_range(uint32_t first, uint32_t length, uint32_t count)
+/* Written so that no sum can wrap. An empty range may start anywhere up to the end. All ranges of one kind together
+ * are no longer than the array: a small file must not make its reader walk the same million blocks a million times. */
+static bool is_range(uint32_t first, uint32_t length, uint32_t count, uint64_t *sum)
 {
-    return first <= count && length <= count - first;
+    *sum += length;
+    return first <= count && length <= count - first && *sum <= count;
 }
 
 static bool modules_ok(const struct recording *rec)
@@ -29,10 +31,11 @@ static bool modules_ok(const struct recording *rec)
 
 static bool frames_ok(const struct recording *rec)
 {
+    uint64_t lines = 0;
     for (uint32_t i = 0; i < rec->frames_count; i++) {
         const struct rec_frame *f = &rec->frames[i];
         if (!is_index_or_none(f->module, rec->modules_count) ||
-            !is_range(f->first_line, f->line_count, rec->lines_count))
+            !is_range(f->first_line, f->line_count, rec->lines_count, &lines))
             return false;
     }
     return true;
@@ -48,9 +51,11 @@ static bool frame_list_ok(const struct recording *rec)
 
 static bool sites_ok(const struct recording *rec)
 {
+    uint64_t frames = 0;
     for (uint32_t i = 0; i < rec->sites_count; i++) {
         const struct rec_site *s = &rec->sites[i];
-        if (!is_range(s->first_frame, s->frame_count, rec->frame_list_count) || s->end > SITE_END_NO_STACK)
+        if (!is_range(s->first_frame, s->frame_count, rec->frame_list_count, &frames) ||
+            s->end > SITE_END_NO_STACK)
             return false;
     }
     return true;
@@ -58,12 +63,13 @@ static bool sites_ok(const struct recording *rec)
 
 static bool groups_ok(const struct recording *rec)
 {
+    uint64_t blocks = 0, edges = 0;
     for (uint32_t i = 0; i < rec->groups_count; i++) {
         const struct rec_group *g = &rec->groups[i];
         if (g->cls >= REC_CLASSES || g->kind > KIND_NEW_ARRAY ||
             !is_index_or_none(g->site, rec->sites_count) ||
-            !is_range(g->first_block, g->block_count, rec->blocks_count) ||
-            !is_range(g->first_edge, g->edge_count, rec->edges_count))
+            !is_range(g->first_block, g->block_count, rec->blocks_count, &blocks) ||
+            !is_range(g->first_edge, g->edge_count, rec->edges_count, &edges))
             return false;
     }
     return true;
