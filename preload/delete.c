@@ -22,6 +22,7 @@
 
 #include "allocator/fast.h"
 #include "preload/thread.h"
+#include "tracer/record/record.h"
 
 /* (p), (p, size), (p, nothrow), (p, alignment), (p, size, alignment), (p, alignment, nothrow): a callee takes
  * from the registers what it wants. */
@@ -63,17 +64,53 @@ static bool is_standard_library(const void *function)
            strncmp(name, "libc++abi.so", 12) == 0;
 }
 
-static COLD void pair_find_out(void)
+/* The operator new that the program sees, NULL without C++. Weak: the loader fills it in, nobody has to look. */
+extern void *_Znwm(size_t size) __attribute__((weak));
+
+/* libstdc++'s operator new, as addresses; constant after the constructor. */
+static uintptr_t new_start, new_end;
+
+static void find_operator_new(void)
+{
+    Dl_info info;
+    void *symbol = NULL;
+    if (is_standard_library((const void *)_Znwm) &&
+        dladdr1((const void *)_Znwm, &info, &symbol, RTLD_DL_SYMENT) && symbol) {
+        new_start = (uintptr_t)_Znwm;
+        new_end = new_start + ((const ElfW(Sym) *)symbol)->st_size;
+    }
+}
+
+/* Asks the loader, which has a lock: from the constructor, so that no thread's first delete does it while another
+ * one opens a library. Only deletes in constructors that run before ours find it not done. */
+COLD void delete_start(void)
 {
     int saved = errno;
     thread_enter();
-    delete_function *next = (delete_function *)dlsym(RTLD_NEXT, form_name[FORM_ZdlPv]);
+    delete_function *next = _Znwm ? (delete_function *)dlsym(RTLD_NEXT, form_name[FORM_ZdlPv]) : NULL;
     bool theirs = next && !is_standard_library((const void *)next);
     for (enum form form = 0; theirs && form < FORM_COUNT; form++)
         next_form[form] = (delete_function *)dlsym(RTLD_NEXT, form_name[form]);
+    if (_Znwm && !theirs)
+        find_operator_new();
+    if (_Znwm)
+        dlerror(); /* what was not found is nobody's error */
     thread_leave();
     __atomic_store_n(&pair, theirs ? PAIR_THEIRS : PAIR_OURS, __ATOMIC_RELEASE);
     errno = saved;
+}
+
+/* Only what is sure: a block whose stack begins in libstdc++'s operator new came from there, and one that calloc or
+ * realloc returned did not. A malloc may be somebody's own operator new; new and new[] look alike. */
+bool delete_is_mismatch(enum release_call call, const struct ledger_entry *entry)
+{
+    uint64_t ip;
+    if (entry->state != LEDGER_LIVE || new_start == 0)
+        return false;
+    if (call == RELEASE_DELETE)
+        return entry->kind == KIND_CALLOC || entry->kind == KIND_REALLOC;
+    return entry->kind == KIND_MALLOC && record_stack(entry->site, &ip, 1) == 1 && ip > new_start &&
+           ip <= new_end;
 }
 
 /* The operator delete that the module of `caller` would have found without us; NULL when it has none. */
@@ -96,6 +133,7 @@ static COLD void delete_wrong(void *p, enum form form, uintptr_t a, uintptr_t b,
 {
     thread_enter();
     delete_function *own = form_of_caller(form, caller);
+    dlerror();
     thread_leave();
     if (own && own != ours && !is_standard_library((const void *)own))
         own(p, a, b);
@@ -110,7 +148,7 @@ static __attribute__((noinline)) void delete_slow(void *p, enum form form, uintp
     if (!p)
         return;
     if (pair == PAIR_NOT_KNOWN)
-        pair_find_out();
+        delete_start();
     if (pair == PAIR_THEIRS && next_form[form])
         next_form[form](p, a, b);
     else if (alloc_find(p, &block) == ALLOC_OK)

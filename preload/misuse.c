@@ -15,7 +15,8 @@
 #include "preload/thread.h"
 #include "tracer/record/record.h"
 
-#define STACK_SHOWN 32u
+#define STACK_SHOWN     32u
+#define MISMATCHES_TOLD 16u
 
 /* glibc's own since 2.35, without lock or memory; weak so that the library loads without it. */
 extern int _dl_find_object(void *address, struct dl_find_object *ret) __attribute__((weak));
@@ -163,6 +164,27 @@ COLD void misuse_report(const char *call, void *p, enum alloc_status status)
     suspect_look_up(&suspect);
     say_headline(call, &suspect);
     say_rest(&suspect);
+    errno = saved;
+}
+
+COLD void misuse_mismatch(const char *call, void *p, const struct ledger_entry *entry)
+{
+    static uint32_t told;
+    int saved = errno;
+    struct suspect suspect = {.p = p, .entry = *entry};
+    struct line line;
+    if (settings_get()->misuse == MISUSE_IGNORE ||
+        __atomic_fetch_add(&told, 1, __ATOMIC_RELAXED) >= MISMATCHES_TOLD)
+        return;
+    line_start(&line, "heaptally: note: ");
+    line_text(&line, call);
+    line_text(&line, " of ");
+    line_hex(&line, (uintptr_t)p);
+    line_text(&line, " (");
+    line_block(&line, &suspect);
+    line_text(&line, strcmp(call, "free") == 0 ? " of operator new)" : " not of operator new)");
+    line_end_of_message(&line);
+    say_stacks(&suspect);
     errno = saved;
 }
 

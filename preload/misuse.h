@@ -19,10 +19,15 @@
 #define HEAPTALLY_MISUSE_H
 
 #include "allocator/allocator.h"
+#include "tracer/format/tables.h"
 
 /* `call` is the function the program called: "free", "realloc", "operator delete". Returns under the policies
  * that let the program go on. */
 void misuse_report(const char *call, void *p, enum alloc_status status);
+
+/* free of what operator new allocated, or delete of what it did not. The block is sound and is freed all the same, so
+ * this is told (at most 16 times) and never aborts: programs live with it under every malloc. record=1 only. */
+void misuse_mismatch(const char *call, void *p, const struct ledger_entry *entry);
 
 /* Free memory was found written over: alloc_on_corruption()'s callee. */
 void misuse_corruption(const void *block);

@@ -81,7 +81,7 @@ void *allocate(enum alloc_kind kind, size_t size, size_t alignment)
 
 /* The entry is marked before the block is free: afterwards it may be another thread's. An entry that is
  * marked already belongs to a block that was freed before, whatever the free lists can still tell. */
-static enum alloc_status free_recorded(void *p)
+static enum alloc_status free_recorded(void *p, struct ledger_entry *ret_entry)
 {
     struct alloc_block block = {0};
     enum alloc_status status = alloc_find(p, &block);
@@ -90,32 +90,43 @@ static enum alloc_status free_recorded(void *p)
     struct ledger_entry *entry = block.ledger;
     if (entry && entry->state == LEDGER_FREED)
         return ALLOC_DOUBLE_FREE;
-    if (entry)
+    if (entry) {
+        *ret_entry = *entry;
         record_free(entry);
+    }
     return alloc_free(p);
+}
+
+static const char *call_name(enum release_call call)
+{
+    return call == RELEASE_FREE ? "free" : "operator delete";
 }
 
 static COLD void release_wrong(void *p, enum release_call call, enum alloc_status status)
 {
     int saved = errno;
     if (status != ALLOC_FOREIGN || !foreign_free(p))
-        misuse_report(call == RELEASE_FREE ? "free" : "operator delete", p, status);
+        misuse_report(call_name(call), p, status);
     errno = saved;
+}
+
+static __attribute__((noinline)) enum alloc_status release_recorded(void *p, enum release_call call)
+{
+    struct ledger_entry entry = {0};
+    thread_enter();
+    enum alloc_status status = free_recorded(p, &entry);
+    thread_leave();
+    if (status == ALLOC_OK && delete_is_mismatch(call, &entry))
+        misuse_mismatch(call_name(call), p, &entry);
+    return status;
 }
 
 void release(void *p, enum release_call call)
 {
-    enum alloc_status status;
     if (!p)
         return;
     face_enter();
-    if (face_state.recording) {
-        thread_enter();
-        status = free_recorded(p);
-        thread_leave();
-    } else {
-        status = alloc_free(p);
-    }
+    enum alloc_status status = face_state.recording ? release_recorded(p, call) : alloc_free(p);
     if (__builtin_expect(status != ALLOC_OK, 0))
         release_wrong(p, call, status);
 }

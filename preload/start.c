@@ -171,6 +171,7 @@ static bool recording_start(const char **ret_why)
 __attribute__((constructor)) static void preload_begin(void)
 {
     start_first_call();
+    delete_start();
     if (settings_are_due && environ) {
         settings_read();
         settings_apply(settings_storage());

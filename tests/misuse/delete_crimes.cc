@@ -24,6 +24,15 @@ int main(int count, char **arguments)
     } else if (strcmp(crime, "delete_stack") == 0) {
         char words[64];
         operator delete(hidden(words + 16), 8);
+    } else if (strcmp(crime, "free_of_new") == 0) {
+        free(hidden(new int[10]));
+    } else if (strcmp(crime, "delete_of_calloc") == 0) {
+        operator delete(hidden(calloc(4, 10)));
+    } else if (strcmp(crime, "all_in_order") == 0) {
+        delete hidden(new int);
+        delete[] hidden(new int[10]);
+        free(hidden(malloc(10)));
+        operator delete(hidden(malloc(10))); // may be somebody's own operator new: not sure, not told
     } else {
         return 2;
     }
