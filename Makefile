@@ -89,6 +89,15 @@ $(B)/unit/%: tests/unit/%.c $(UNIT_OBJ)
 .PHONY: unit
 unit: $(UNIT_BIN) ## build the unit tests
 
+$(B)/stress/%: tests/stress/%.c $(call tool_obj,$(ALLOC_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(TOOL_CFLAGS) $(CFLAGS) -o $@ $< $(call tool_obj,$(ALLOC_SRC)) $(LDFLAGS) -lpthread
+
+SECONDS_OF_STRESS ?= 10
+.PHONY: stress
+stress: $(B)/stress/stress_allocator ## threads, forks, purges at once on the pure allocator
+	$< $(SECONDS_OF_STRESS)
+
 # The demo's program: as people build theirs.
 build/demo/leaky: scripts/leaky.c
 	@mkdir -p $(@D)

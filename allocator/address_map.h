@@ -20,7 +20,7 @@
 #include "allocator/atomics.h"
 #include "allocator/layout.h"
 
-extern struct map_leaf *alloc_map[1u << MAP_ROOT_BITS];
+extern LAYOUT_HIDDEN struct map_leaf *alloc_map[1u << MAP_ROOT_BITS];
 
 /* The entry of the granule around p, or 0. */
 static inline uintptr_t map_entry(uintptr_t p)

@@ -59,7 +59,7 @@ void *alloc_malloc_aligned(size_t alignment, size_t size);
 /* As realloc(3) for p != NULL, size > 0. On success *ret_block is the block, moved or not, its ledger entry
  * kept when it stayed in place and zeroed when it moved. On any failure *p is untouched: ALLOC_OK with
  * *ret_block NULL means memory is out; other values say what p is. */
-enum alloc_status alloc_realloc(void *p, size_t size, void **ret_block);
+enum alloc_status alloc_realloc(void *p, size_t size, void **ret_block) __attribute__((nonnull));
 
 /* Free p (not NULL). Anything but ALLOC_OK changes nothing. The entry in the ledger is left as it is, so that
  * the user can still read who had the block. */

@@ -14,7 +14,7 @@
 static struct pool *arena_links(uint32_t id)
 {
     struct chunk *chunk = (struct chunk *)(((uintptr_t)id << ARENA_SHIFT) & ~(uintptr_t)(CHUNK_SIZE - 1));
-    return &chunk->pools[(id % CHUNK_ARENAS) * ARENA_SLOTS];
+    return &chunk->pools[(size_t)(id % CHUNK_ARENAS) * ARENA_SLOTS];
 }
 
 static uint32_t arena_id(const struct chunk *chunk, unsigned arena)

@@ -65,6 +65,7 @@ static void table_remove(uint32_t index)
 /* --- coming -----------------------------------------------------------------------------------------------
  */
 
+/* The head is whole before the map leads to it: a walker may look at any moment. */
 static struct chunk *chunk_map(void)
 {
     if (next_hint == NULL)
@@ -72,8 +73,11 @@ static struct chunk *chunk_map(void)
     struct chunk *chunk = platform_map_near(next_hint, CHUNK_SIZE, CHUNK_SIZE);
     if (chunk == NULL)
         return NULL;
+    chunk->header.magic = CHUNK_MAGIC;
+    slotmap_set(chunk->header.free_map, HEAD_SLOTS, USABLE_SLOTS);
+    chunk->header.free_slots = USABLE_SLOTS;
     if (!map_set((uintptr_t)chunk, CHUNK_SIZE, (uintptr_t)chunk)) {
-        platform_unmap(chunk, CHUNK_SIZE);
+        (void)platform_unmap(chunk, CHUNK_SIZE);
         return NULL;
     }
     next_hint = (unsigned char *)chunk + CHUNK_SIZE;
@@ -87,9 +91,6 @@ bool chunk_add(void)
     struct chunk *chunk = chunk_map();
     if (chunk == NULL)
         return false;
-    chunk->header.magic = CHUNK_MAGIC;
-    slotmap_set(chunk->header.free_map, HEAD_SLOTS, USABLE_SLOTS);
-    chunk->header.free_slots = USABLE_SLOTS;
     table_append(chunk);
     arenas_link(chunk);
     state_count_mapped((int64_t)CHUNK_SIZE);

@@ -28,9 +28,10 @@ struct size_class {
 #define STEP_16_COUNT  (STEP_16_MAX / 16 + 1)
 #define STEP_128_COUNT (POOL_SIZE_MAX / 128 + 1)
 
-extern const struct size_class alloc_class[CLASS_COUNT];
-extern const uint8_t alloc_class_of_16[STEP_16_COUNT];   /* by (size + 15) / 16 */
-extern const uint8_t alloc_class_of_128[STEP_128_COUNT]; /* by (size + 127) / 128, past STEP_16_MAX */
+extern LAYOUT_HIDDEN const struct size_class alloc_class[CLASS_COUNT];
+extern LAYOUT_HIDDEN const uint8_t alloc_class_of_16[STEP_16_COUNT]; /* by (size + 15) / 16 */
+extern LAYOUT_HIDDEN const uint8_t
+    alloc_class_of_128[STEP_128_COUNT]; /* by (size + 127) / 128, past STEP_16_MAX */
 
 /* size <= POOL_SIZE_MAX; 0 counts as 1. */
 static inline unsigned class_of(size_t size)

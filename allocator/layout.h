@@ -45,6 +45,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Data of the fast paths: reached without the global offset table in the shared library. */
+#define LAYOUT_HIDDEN __attribute__((visibility("hidden")))
+
 #define LAYOUT_VERSION 1u
 #define LAYOUT_MAGIC   "heaptly"
 

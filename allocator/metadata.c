@@ -8,8 +8,8 @@
 #include "allocator/state.h"
 
 #define REGION_SIZE   ((size_t)1 << 20)
-#define SMALLEST_BITS 6 /* 64 bytes */
-#define PAGE_BITS     12
+#define PIECES_BYTES  ((size_t)4 * PLATFORM_PAGE) /* taken at once for small pieces */
+#define SMALLEST_BITS 6                           /* 64 bytes */
 #define BIN_COUNT     (41 - SMALLEST_BITS)
 
 struct spare {
@@ -124,7 +124,7 @@ static unsigned bin_of(size_t size)
 static void *piece_take(size_t size)
 {
     if (size > (size_t)(metadata.piece_end - metadata.piece)) {
-        size_t batch = size < 4 * PLATFORM_PAGE ? 4 * PLATFORM_PAGE : size;
+        size_t batch = size < PIECES_BYTES ? PIECES_BYTES : size;
         unsigned char *pages = pages_take(batch);
         if (pages == NULL)
             return NULL;

@@ -49,23 +49,23 @@ struct alloc_state {
     struct mapping *stuck_mappings;
 };
 
-extern struct alloc_state alloc_state;
-extern struct alloc_root alloc_root_data;
+extern LAYOUT_HIDDEN struct alloc_state alloc_state;
+extern LAYOUT_HIDDEN struct alloc_root alloc_root_data;
 
 /* Every class list of every heap starts here: a pool without blocks, never written. */
-extern const struct pool alloc_empty_pool;
+extern LAYOUT_HIDDEN const struct pool alloc_empty_pool;
 #define EMPTY_POOL ((struct pool *)(uintptr_t)&alloc_empty_pool)
 
 /* The empty heap of threads that have none: every request misses, and no pool is its own. */
-extern const struct heap alloc_sentinel_heap;
+extern LAYOUT_HIDDEN const struct heap alloc_sentinel_heap;
 #define SENTINEL_HEAP ((struct heap *)(uintptr_t)&alloc_sentinel_heap)
 /* alloc_own_heap of a thread that has ended. */
 #define EXITED_HEAP ((struct heap *)(uintptr_t)&alloc_sentinel_heap)
 
 /* The heap the fast paths use: the thread's own, or the sentinel. */
-extern __thread struct heap *alloc_heap __attribute__((tls_model("initial-exec")));
+extern LAYOUT_HIDDEN __thread struct heap *alloc_heap __attribute__((tls_model("initial-exec")));
 /* The thread's own heap, NULL before attach, EXITED_HEAP after alloc_thread_exit(). */
-extern __thread struct heap *alloc_own_heap __attribute__((tls_model("initial-exec")));
+extern LAYOUT_HIDDEN __thread struct heap *alloc_own_heap __attribute__((tls_model("initial-exec")));
 
 /* Make the secret, once; cheap afterwards. */
 void state_start(void);

@@ -101,6 +101,17 @@ static bool heap_is_known(const struct heap *heap)
     return false;
 }
 
+/* A watched pool is where its last push found it: had there been something to learn, it would be QUEUED. */
+static void check_watch(struct verify *verify, const struct pool *pool, unsigned notify, bool orphan)
+{
+    if (notify != REMOTE_WATCHED || pool->torn)
+        return;
+    bool unlisted = (pool->owner & POOL_UNLISTED) != 0;
+    expect(verify, !unlisted || REMOTE_HEAD(load_acquire(&pool->remote)) == 0,
+           "a full pool was freed into, and its owner does not know", pool);
+    expect(verify, !orphan || !pool_is_empty(pool), "an empty orphan was forgotten", pool);
+}
+
 static void check_pool(struct verify *verify, const struct pool *pool)
 {
     unsigned notify = REMOTE_NOTIFY(load_acquire(&pool->remote));
@@ -118,6 +129,7 @@ static void check_pool(struct verify *verify, const struct pool *pool)
            "a pool is on no ring", pool);
     bool watched = orphan || (owner & POOL_UNLISTED) != 0;
     expect(verify, watched == (notify != REMOTE_QUIET), "nobody would learn of a remote free", pool);
+    check_watch(verify, pool, notify, orphan);
     check_lists(verify, pool);
 }
 
