@@ -28,6 +28,7 @@ static struct {
     int signal;
     uint32_t static_tls_size;
     uint64_t own_start, own_end;
+    uint64_t inherited_events; /* of the recorder's, when this process was forked */
 } freeze;
 
 static struct channel channel = CHANNEL_CLOSED; /* freeze lock */
@@ -170,6 +171,14 @@ static uint64_t now_us(void)
     return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
+static uint64_t events_recorded(void)
+{
+    const struct record_root *root = record_root_of();
+    return root ? __atomic_load_n(&root->allocations, __ATOMIC_RELAXED) +
+                      __atomic_load_n(&root->unrecorded, __ATOMIC_RELAXED)
+                : 0;
+}
+
 static void describe_process(const struct freeze_how *how, struct wire_target *ret)
 {
     memset(ret, 0, sizeof(*ret));
@@ -183,11 +192,16 @@ static void describe_process(const struct freeze_how *how, struct wire_target *r
     ret->own_start = freeze.own_start;
     ret->own_end = freeze.own_end;
     ret->annotations = annotations_address();
+    ret->own_allocations = events_recorded() - freeze.inherited_events;
 }
 
 static void describe_missing(const struct park_result *parked, char *note, size_t size)
 {
     note[0] = '\0';
+    if (parked->unlisted) {
+        text_add(note, size, 0, "the other threads could not be stopped: /proc/self/task cannot be read");
+        return;
+    }
     if (!parked->left && !parked->missed)
         return;
     size_t at = text_add_number(note, size, 0, parked->left + parked->missed);
@@ -291,15 +305,15 @@ static void check_locked(enum wire_reason reason, int status, const struct threa
 {
     struct thread_slot slot;
     struct freeze_how how = {reason, status, &slot, thread_enter()};
+    struct sandbox sandbox;
+    uint64_t mask = kernel_mask_set(KERNEL_EVERY_SIGNAL);
+    sandbox_enter(&sandbox);
     if (self) {
         slot = *self;
         slot.state = THREAD_SELF;
     } else {
         find_self(&slot, how.may_lock);
     }
-    uint64_t mask = kernel_mask_set(KERNEL_EVERY_SIGNAL & ~kernel_signal_bit(SIGSYS));
-    struct sandbox sandbox;
-    sandbox_enter(&sandbox);
     if (channel_is_open(&channel) || connect_to_companion(NULL))
         check_frozen(&how);
     sandbox_leave(&sandbox);
@@ -383,6 +397,7 @@ void freeze_fork_child(void)
     channel_close(&channel);
     freeze.pid = settings_get()->children ? kernel_pid() : 0;
     freeze_unlock();
+    freeze.inherited_events = events_recorded();
     if (freeze.pid)
         connect_to_companion(NULL);
 }

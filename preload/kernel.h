@@ -11,6 +11,7 @@
 #define HEAPTALLY_KERNEL_H
 
 #include <errno.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -76,12 +77,14 @@ struct kernel_action {
     uint64_t mask; /* bit n-1: signal n */
 };
 
-#define KERNEL_EVERY_SIGNAL (~0ull)
-
 static inline uint64_t kernel_signal_bit(int signal)
 {
     return 1ull << (signal - 1);
 }
+
+/* What is blocked while this thread stands still or looks after others: all but SIGSYS (sandbox.h), which only ever
+ * answers a call of this thread's own; blocked, it would kill. */
+#define KERNEL_EVERY_SIGNAL (~(1ull << (SIGSYS - 1)))
 
 bool kernel_action_get(int signal, struct kernel_action *ret);
 /* Completes flags and restorer for a handler. */

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 
 #include "allocator/platform.h"
 #include "preload/kernel.h"
@@ -44,6 +45,7 @@ static struct {
     uint32_t arrivals;        /* any thread: + 1 as it arrives; the freezer sleeps on it */
     uint32_t missed;
     uint32_t added;
+    bool unlisted;
     int32_t self;
     int signal;
 } park = {.table = &first_table};
@@ -252,11 +254,14 @@ static bool gather(const struct park_request *request)
     table_add(table, request->self->tid, PARK_STANDING);
     table->slots[0] = *request->self;
     park.missed = 0;
+    park.unlisted = false;
     do {
         struct listing listing = {0};
         park.added = 0;
-        if (!tasks_list(list_one, &listing))
+        if (!tasks_list(list_one, &listing)) {
+            park.unlisted = !__libc_single_threaded;
             break;
+        }
         settle(deadline);
     } while (park.added && !park.missed && platform_now_ms() < deadline);
     give_up_waiting();
@@ -284,6 +289,7 @@ static void result_make(struct park_result *ret)
     }
     ret->slots = table->slots;
     ret->missed = park.missed;
+    ret->unlisted = park.unlisted;
 }
 
 void park_others(const struct park_request *request, struct park_result *ret)

@@ -45,6 +45,7 @@ struct park_result {
     uint32_t count;
     uint32_t left;   /* of those: THREAD_UNPARKED */
     uint32_t missed; /* threads beyond the table: no memory for them */
+    bool unlisted;   /* there are others, and /proc does not say which */
 };
 
 void park_others(const struct park_request *request, struct park_result *ret);

@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 
 #include "preload/kernel.h"
+#include "preload/sandbox.h"
 #include "preload/serve.h"
 #include "preload/thread.h"
 
@@ -145,10 +146,14 @@ static void copy_and_go_on(const char *path, const struct thread_slot *here)
 void snapshot_take(const struct thread_slot *here)
 {
     char path[sizeof(WIRE_SNAPSHOT_PATH) + 24];
-    if (!freeze_is_ours() || !find_companion(path, sizeof(path)) || !freeze_lock(here))
+    struct sandbox sandbox;
+    if (!freeze_is_ours() || !freeze_lock(here))
         return;
     thread_flags.inside++;
-    copy_and_go_on(path, here);
+    sandbox_enter(&sandbox);
+    if (find_companion(path, sizeof(path)))
+        copy_and_go_on(path, here);
+    sandbox_leave(&sandbox);
     thread_flags.inside--;
     freeze_unlock();
 }

@@ -116,7 +116,8 @@ struct wire_target {
     uint64_t own_start, own_end; /* the library's own image: its data is never a root */
     uint64_t annotations;    /* struct annotation_table (see heaptally.h), 0: none */
     uint64_t frozen_us;      /* how long parking the threads, and making the copy, took */
-    uint64_t reserved[3];
+    uint64_t own_allocations; /* since this process began or was forked: 0 in a forked child: nothing it could have lost */
+    uint64_t reserved[2];
 };
 
 struct wire_read {

@@ -123,6 +123,10 @@ static void look_at_page(int fd)
     uint64_t word = 0;
     if (read_target(fd, WAYS_PAGE, &word, sizeof(word)) == sizeof(word))
         fprintf(out, " word=%llu", (unsigned long long)word);
+    uint64_t again = word;
+    usleep(5000);
+    if (read_target(fd, WAYS_PAGE, &again, sizeof(again)) == sizeof(again) && again != word)
+        fprintf(out, " BAD: it runs");
     size_t n = read_target(fd, WAYS_PAGE + 4096 + 5, pages, sizeof(pages));
     if (n)
         fprintf(out, " readable=%zu", n);
@@ -145,6 +149,8 @@ static void look_at_tables(int fd, const struct wire_target *target)
     if (read_target(fd, 0, &magic, sizeof(magic)) || read_target(fd, ~0ull - 3, &magic, sizeof(magic)) ||
         read_target(fd, 0xdead000000000000, &magic, sizeof(magic)))
         fprintf(out, " BAD: nothing was there to read");
+    if (target->own_allocations > 100000000)
+        fprintf(out, " BAD: allocations");
     if (target->own_start >= target->own_end || target->threads == 0 || !target->static_tls_size)
         fprintf(out, " BAD: target");
     if (!maps_look_right(fd))

@@ -5,11 +5,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -504,6 +507,20 @@ static int in_register(void)
     ms(20);
     return 0;
 }
+static void *changes_page(void *unused)
+{
+    (void)unused;
+    for (;;)
+        (*word)++;
+}
+static int stands_still(void)
+{
+    map_page();
+    for (int i = 0; i < 4; i++)
+        start(changes_page, NULL);
+    ms(50);
+    return 0;
+}
 static int memory(void)
 {
     map_page();
@@ -571,6 +588,52 @@ static int undumpable(void)
     return 3;
 }
 
+/* --- a program that has closed its own doors ------------------------------------------------------------------------ */
+
+/* Traps the calls of the list, that is: SIGSYS, which kills where it is not expected. */
+static void sandbox(const int *calls, size_t count)
+{
+    struct sock_filter filter[32] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr))};
+    size_t n = 1;
+    for (size_t i = 0; i < count; i++) {
+        filter[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)calls[i], 0, 1);
+        filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP);
+    }
+    filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct sock_fprog program = {(unsigned short)n, filter};
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        exit(94);
+}
+static int no_tracing(void)
+{
+    static const int calls[] = {SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_prctl,
+                                SYS_sched_yield};
+    start(sleeps, NULL);
+    start(waits_for_signals, NULL);
+    ms(20);
+    sandbox(calls, sizeof(calls) / sizeof(calls[0]));
+    return 3;
+}
+static int no_threads_list(void)
+{
+    static const int calls[] = {SYS_getdents64, SYS_tgkill, SYS_socket, SYS_prctl, SYS_readlink};
+    sandbox(calls, sizeof(calls) / sizeof(calls[0]));
+    return 3;
+}
+static int no_list_of_many(void)
+{
+    threads100();
+    return no_threads_list();
+}
+static int no_connection(void)
+{
+    static const int calls[] = {SYS_socket};
+    sandbox(calls, 1);
+    close_range(3, ~0u, 0);
+    return 3;
+}
+
 static const struct {
     const char *name;
     int (*run)(void);
@@ -632,6 +695,11 @@ static const struct {
     CASE(goes_on),
     CASE(in_malloc),
     CASE(undumpable),
+    CASE(stands_still),
+    CASE(no_list_of_many),
+    CASE(no_tracing),
+    CASE(no_threads_list),
+    CASE(no_connection),
 };
 
 int main(int argc, char **argv)
