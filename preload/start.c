@@ -157,11 +157,19 @@ static void say_why_not(const char *why)
     say(&line);
 }
 
+static void ignore_block(void *p)
+{
+    struct alloc_block block = {0};
+
+    if (alloc_find(p, &block) == ALLOC_OK && block.ledger)
+        ((struct ledger_entry *)block.ledger)->flags |= LEDGER_IGNORED;
+}
+
 /* What libunwind allocates while it is loaded is the library's own affair: "inside" keeps it out of the
  * record. */
 static bool recording_start(const char **ret_why)
 {
-    struct record_config config = {.depth_limit = settings_get()->depth};
+    struct record_config config = {.depth_limit = settings_get()->depth, .own_block = ignore_block};
     thread_enter();
     bool started = record_start(&config, ret_why);
     thread_leave();

@@ -11,7 +11,9 @@
 static struct platform_lock lock; /* guards the list's head and every in_use */
 static struct context *all;       /* written under lock (release), read by fork without it (acquire) */
 static __thread struct context *own;
-static uint32_t gate; /* 1 while a thread forks; written by it, read by walkers */
+static const struct unwinder *unwinder; /* constant after contexts_start */
+static void (*own_block)(void *block);  /* likewise */
+static uint32_t gate;                   /* 1 while a thread forks; written by it, read by walkers */
 
 /* rdi fn, rsi arg, rdx top, rcx ret_ip, r8 ret_registers. */
 __asm__(".text\n"
@@ -47,6 +49,12 @@ __asm__(".text\n"
         ".cfi_endproc\n"
         ".size context_run_on_stack, .-context_run_on_stack\n");
 
+void contexts_start(const struct unwinder *backend, void (*told)(void *block))
+{
+    unwinder = backend;
+    own_block = told;
+}
+
 static struct context *reuse(void)
 {
     for (struct context *c = all; c; c = c->next) {
@@ -58,7 +66,7 @@ static struct context *reuse(void)
     return NULL;
 }
 
-static struct context *new_context(const struct unwinder *unwinder)
+static struct context *new_context(void)
 {
     struct context *made = platform_map_metadata(sizeof(*made));
     char *stack = platform_map_metadata(CONTEXT_STACK_SIZE);
@@ -67,7 +75,7 @@ static struct context *new_context(const struct unwinder *unwinder)
         return NULL;
     made->stack_top = stack + CONTEXT_STACK_SIZE;
     made->in_use = 1;
-    made->state = unwinder->new_state();
+    made->state = unwinder->new_state(own_block);
     if (!made->state)
         return NULL;
     platform_lock(&lock);
@@ -77,7 +85,7 @@ static struct context *new_context(const struct unwinder *unwinder)
     return made;
 }
 
-struct context *context_get(const struct unwinder *unwinder)
+struct context *context_get(void)
 {
     if (__builtin_expect(own != NULL, 1))
         return own;
@@ -85,7 +93,7 @@ struct context *context_get(const struct unwinder *unwinder)
     struct context *context = reuse();
     platform_unlock(&lock);
     if (!context)
-        context = new_context(unwinder);
+        context = new_context();
     own = context;
     return context;
 }

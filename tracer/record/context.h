@@ -48,8 +48,10 @@ struct context {
     char *stack_top;
 };
 
+/* Once, before the first context: the backend, and who is told of its blocks (unwind.h). */
+void contexts_start(const struct unwinder *backend, void (*own_block)(void *block));
 /* The calling thread's context, made or reused; NULL when memory is out. */
-struct context *context_get(const struct unwinder *unwinder);
+struct context *context_get(void);
 /* The calling thread gives its context back. */
 void context_release(void);
 

@@ -104,7 +104,7 @@ static uint32_t site_of_frames(const struct context *context, enum site_end end)
 uint32_t record_capture(void)
 {
     int saved = errno;
-    struct context *context = context_get(unwinder);
+    struct context *context = context_get();
 
     if (!context)
         return SITE_END_NO_STACK;
@@ -184,7 +184,7 @@ static void forget_exit_frame(void *arg)
 bool record_exit_frame(struct record_frame *ret)
 {
     int saved = errno;
-    struct context *context = is_on ? context_get(unwinder) : NULL;
+    struct context *context = is_on ? context_get() : NULL;
 
     if (!context)
         return false;
@@ -219,6 +219,7 @@ bool record_start(const struct record_config *config, const char **ret_why)
     }
     if (!unwinder->start(ret_why))
         return false;
+    contexts_start(unwinder, config->own_block);
     root.depth_limit = config->depth_limit;
     strncpy(root.unwinder, unwinder->name, sizeof(root.unwinder) - 1);
     if (!modules_start(&root) || !sites_start(&root)) {

@@ -25,6 +25,8 @@
 
 struct record_config {
     uint32_t depth_limit; /* frames kept a stack, 1..RECORD_DEPTH_MAX */
+    /* A block that libunwind has just taken from the program's malloc and keeps for good: not the program's. */
+    void (*own_block)(void *block);
 };
 #define RECORD_DEPTH_MAX     1024u
 #define RECORD_DEPTH_DEFAULT 128u

@@ -51,8 +51,8 @@ struct unwinder {
     /* Find what is needed; false with one clause in *ret_why. Called once, one thread, outside malloc. */
     bool (*start)(const char **ret_why);
     /* What a context needs of the backend: an opaque state, made once a context; NULL when it cannot be had.
-     */
-    void *(*new_state)(void);
+     * Blocks that it takes from malloc are told to own_block. */
+    void *(*new_state)(void (*own_block)(void *block));
     /* Code may have gone or come since the last walk with this state: the module list is now in this epoch.
      */
     void (*forget)(void *state, uint32_t epoch);

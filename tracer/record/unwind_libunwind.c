@@ -69,7 +69,7 @@ static bool libunwind_start(const char **ret_why)
     return true;
 }
 
-static void *libunwind_new_state(void)
+static void *libunwind_new_state(void (*own_block)(void *block))
 {
     struct libunwind_state *state = platform_map_metadata(sizeof(*state));
 
@@ -78,6 +78,7 @@ static void *libunwind_new_state(void)
     state->space = lib.create(&libunwind_accessors, 0);
     if (!state->space)
         return NULL;
+    own_block(state->space);
     lib.caching(state->space, UNW_CACHE_GLOBAL);
     return state;
 }
