@@ -312,7 +312,7 @@ END_TEST
 /* Every byte of the debug sections is somebody else's: less may be said, nothing may go wrong. */
 START_TEST(damaged_debug_information_never_crashes)
 {
-    char path[128], line[256];
+    char path[512], line[256];
     ck_assert(run("gcc -O2 -g -Wl,--build-id=none prog.c -o prog"));
     uint64_t here = address_of("prog", "here");
     struct stat st;

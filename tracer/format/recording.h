@@ -46,23 +46,24 @@ enum rec_verdict {
 };
 
 struct rec_meta {
-    char *program;      /* path as run */
-    char *command;      /* the whole command line */
-    char *why_not;      /* when not checked, one clause; otherwise "" */
-    char *reason;       /* "exit", "_exit", "quick_exit", "exec", "signal", "snapshot", "gone" */
-    char *memory_source;/* "process_vm_readv", "socket" */
+    char *program;       /* path as run */
+    char *command;       /* the whole command line */
+    char *why_not;       /* when not checked, one clause; otherwise "" */
+    char *reason;        /* "exit", "_exit", "quick_exit", "exec", "signal", "snapshot", "gone" */
+    char *memory_source; /* "process_vm_readv", "socket" */
     char *unwinder;
     char *tool_version;
     int32_t pid, parent;
-    int32_t status;     /* exit code, or signal number when reason is "signal"/"gone" */
-    uint32_t verdict;   /* enum rec_verdict */
-    uint32_t generation;/* 0: the program itself; n: after n forks */
+    int32_t status;      /* exit code, or signal number when reason is "signal"/"gone" */
+    uint32_t verdict;    /* enum rec_verdict */
+    uint32_t generation; /* 0: the program itself; n: after n forks */
     uint32_t threads, unparked_threads;
-    uint64_t started, checked; /* unix time in ms */
+    uint64_t started, checked;    /* unix time in ms */
     uint64_t freeze_us, check_us; /* how long the program stood still; how long the whole check took */
     uint64_t allocations, frees, unrecorded;
     uint64_t class_blocks[REC_CLASSES], class_bytes[REC_CLASSES]; /* own blocks, sizes asked for */
-    uint64_t inherited_blocks, inherited_bytes; /* unreachable, but allocated before the fork: not counted above */
+    uint64_t inherited_blocks,
+        inherited_bytes; /* unreachable, but allocated before the fork: not counted above */
     uint64_t references; /* edges scanned, roots and blocks */
 };
 
@@ -84,7 +85,7 @@ struct rec_line {
 
 struct rec_frame {
     uint64_t ip;
-    uint32_t module; /* or REC_NONE */
+    uint32_t module;                 /* or REC_NONE */
     uint32_t first_line, line_count; /* at least one line when resolved; 0 when nothing is known but the ip */
 };
 
@@ -94,19 +95,19 @@ struct rec_site {
 };
 
 struct rec_group {
-    uint32_t cls;                  /* enum rec_class; groups exist for possible, lost, cycle (and indirect, charged
+    uint32_t cls;       /* enum rec_class; groups exist for possible, lost, cycle (and indirect, charged
                                       below to their heads, are not groups of their own) */
-    uint32_t site;                 /* of the lost heads; for a cycle, of its lowest-numbered member site; or REC_NONE */
-    uint32_t kind;                 /* enum alloc_kind of tables.h */
-    uint32_t instances;            /* lost heads, possible blocks, or cycles of this shape */
-    uint64_t blocks, bytes;        /* of the class itself, sizes asked for */
+    uint32_t site;      /* of the lost heads; for a cycle, of its lowest-numbered member site; or REC_NONE */
+    uint32_t kind;      /* enum alloc_kind of tables.h */
+    uint32_t instances; /* lost heads, possible blocks, or cycles of this shape */
+    uint64_t blocks, bytes;                   /* of the class itself, sizes asked for */
     uint64_t indirect_blocks, indirect_bytes; /* held only by them */
-    uint64_t capacity;             /* usable bytes of both */
-    uint64_t references;           /* counted into its blocks, over all instances: 0 for lost */
-    uint64_t from_self, from_inside; /* of those: from the block itself, from others of the group */
-    uint32_t first_block, block_count; /* shown */
-    uint32_t first_edge, edge_count;   /* shown: one instance of a cycle; holders of a possible block */
-    uint32_t suppressed_by;        /* filled by the gate, REC_NONE otherwise; not stored */
+    uint64_t capacity;                        /* usable bytes of both */
+    uint64_t references;                      /* counted into its blocks, over all instances: 0 for lost */
+    uint64_t from_self, from_inside;          /* of those: from the block itself, from others of the group */
+    uint32_t first_block, block_count;        /* shown */
+    uint32_t first_edge, edge_count; /* shown: one instance of a cycle; holders of a possible block */
+    uint32_t suppressed_by;          /* filled by the gate, REC_NONE otherwise; not stored */
 };
 
 struct rec_block {
@@ -130,8 +131,8 @@ struct rec_root {
     uint32_t strict;
 };
 
-#define REC_ARRAY(type, name)                                                                                          \
-    struct type *name;                                                                                                 \
+#define REC_ARRAY(type, name)                                                                                \
+    struct type *name;                                                                                       \
     uint32_t name##_count, name##_capacity
 
 struct rec_strings; /* opaque: every string but meta's */
@@ -158,7 +159,8 @@ struct recording *recording_new(void); /* meta strings are "" ; NULL when memory
 void recording_free(struct recording *rec);
 char *recording_strdup(const char *text); /* what meta strings must be made of; free()d by recording_free */
 bool recording_set(char **field, const char *text); /* replace a meta string */
-uint32_t recording_add_module(struct recording *rec, const struct rec_module *m); /* copies strings, as all below */
+uint32_t recording_add_module(struct recording *rec,
+                              const struct rec_module *m); /* copies strings, as all below */
 uint32_t recording_add_line(struct recording *rec, const struct rec_line *l);
 uint32_t recording_add_frame(struct recording *rec, const struct rec_frame *f);
 uint32_t recording_add_site(struct recording *rec, const uint32_t *frames, uint32_t count, uint32_t end);
@@ -190,13 +192,15 @@ enum format_status recording_write(const struct recording *rec, const char *path
 /* *ret_where (may be NULL) becomes a static text naming the part at fault. */
 enum format_status recording_read(const char *path, struct recording **ret, const char **ret_where);
 /* The same from memory, for tests and fuzzers. */
-enum format_status recording_decode(const void *bytes, size_t length, struct recording **ret, const char **ret_where);
+enum format_status recording_decode(const void *bytes, size_t length, struct recording **ret,
+                                    const char **ret_where);
 
 /* The bytes recording_write would store; *ret_bytes is the caller's to free(). */
-enum format_status recording_encode(const struct recording *rec, unsigned char **ret_bytes, size_t *ret_length);
+enum format_status recording_encode(const struct recording *rec, unsigned char **ret_bytes,
+                                    size_t *ret_length);
 
 const char *format_status_text(enum format_status status);
-const char *rec_class_name(uint32_t cls);      /* "reachable", ... */
+const char *rec_class_name(uint32_t cls);       /* "reachable", ... */
 const char *rec_verdict_name(uint32_t verdict); /* "not checked", "clean", "leaks" */
 
 #endif
