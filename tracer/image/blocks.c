@@ -69,7 +69,9 @@ static bool take_block(void *ctx, const struct walk_block *from)
 static bool take_region(void *ctx, const struct walk_region *region)
 {
     struct collector *c = ctx;
-    c->no_memory = !ranges_add(&c->image->own, region->start, region->end);
+    c->no_memory =
+        !ranges_add(&c->image->own, region->start, region->end) ||
+        (region->kind == WALK_REGION_METADATA && !ranges_add(&c->image->tables, region->start, region->end));
     return !c->no_memory;
 }
 
@@ -138,6 +140,12 @@ static enum image_status status_of_walk(struct image *image, enum walk_status wa
     return walked == WALK_OTHER_LAYOUT ? IMAGE_OTHER_LAYOUT : IMAGE_UNREADABLE;
 }
 
+static bool add_own_image(struct image *image)
+{
+    uint64_t start = image->target.own_start, end = image->target.own_end;
+    return ranges_add(&image->own, start, end) && ranges_add(&image->tables, start, end);
+}
+
 enum image_status blocks_load(struct image *image)
 {
     struct collector c = {.image = image, .ascending = true};
@@ -148,11 +156,11 @@ enum image_status blocks_load(struct image *image)
     enum image_status status = status_of_walk(image, walked, c.no_memory);
     if (c.complaints > COMPLAINTS_MAX)
         image_note(image, "the heap is damaged in %u more places", c.complaints - COMPLAINTS_MAX);
-    if (status == IMAGE_OK &&
-        (!ranges_add(&image->own, image->target.own_start, image->target.own_end) || !settle(image, &c)))
+    if (status == IMAGE_OK && (!add_own_image(image) || !settle(image, &c)))
         status = IMAGE_NO_MEMORY;
     free(c.found);
     ranges_normalize(&image->own);
+    ranges_normalize(&image->tables);
     if (status == IMAGE_OK)
         apply_annotations(image);
     return status;

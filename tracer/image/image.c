@@ -95,6 +95,7 @@ void image_close(struct image *image)
     memory_close(&image->memory);
     maps_free(&image->maps);
     ranges_free(&image->own);
+    ranges_free(&image->tables);
     ranges_free(&image->constant);
     ranges_free(&image->claimed);
     void *rest[] = {image->blocks, image->nodes,    image->modules, image->module_paths, image->annotations,

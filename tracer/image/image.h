@@ -98,7 +98,8 @@ struct image_root {
         ROOT_THREAD_DATA,
         ROOT_KERNEL,
         ROOT_WIDE,
-        ROOT_ANNOTATED
+        ROOT_ANNOTATED,
+        ROOT_OWN
     } kind;
     bool strict;
     uint64_t start, end; /* memory roots */

@@ -36,7 +36,7 @@ static bool add_root(struct image *image, const struct image_root *root, bool to
             return false;
         image->root_capacity = capacity;
     }
-    image->extras[image->root_count].touched_only = touched_only;
+    image->extras[image->root_count] = (struct root_extra){touched_only, root->kind == ROOT_OWN};
     image->roots[image->root_count++] = *root;
     return true;
 }
@@ -175,8 +175,14 @@ static bool add_wide(struct image *image)
     return true;
 }
 
+/* What the recorder and libunwind took from our own malloc, our tables hold. For the program's blocks they are no
+ * root: stacks that the recorder ran on are full of stale words. */
 static bool claim_own(struct image *image)
 {
+    struct image_root root = {.kind = ROOT_OWN, .strict = true, .where = "heaptally itself"};
+    for (size_t i = 0; i < image->tables.count; i++)
+        if (!roots_add(image, &root, image->tables.items[i].start, image->tables.items[i].end))
+            return false;
     for (size_t i = 0; i < image->own.count; i++)
         if (!ranges_insert(&image->claimed, image->own.items[i].start, image->own.items[i].end))
             return false;

@@ -17,6 +17,7 @@ struct scan {
     struct image *image;
     const struct scan_visitor *visitor;
     struct interior interior;
+    bool unrecorded_only;  /* of the root, see struct root_extra */
     uint32_t root;         /* while roots are scanned */
     uint32_t from;         /* while blocks are; FINDER_NONE before */
     uint64_t done, total;  /* bytes, for progress */
@@ -40,6 +41,8 @@ static int classify(const struct scan *scan, uint32_t to, uint64_t offset, uint6
 
 static bool tell(struct scan *scan, uint64_t word, uint32_t to, uint64_t offset)
 {
+    if (scan->unrecorded_only && scan->image->blocks[to].kind != KIND_NONE)
+        return true;
     int kind = offset == 0 ? IMAGE_START : classify(scan, to, offset, word);
     if (kind == NO_REF)
         return true;
@@ -79,6 +82,7 @@ static bool scan_memory_roots(struct scan *scan)
     for (scan->root = 0; scan->root < image->root_count; scan->root++) {
         const struct image_root *root = &image->roots[scan->root];
         uint64_t missing = 0;
+        scan->unrecorded_only = image->extras[scan->root].unrecorded_only;
         if (!memory_stream(&image->memory, root->start, root->end, image->extras[scan->root].touched_only,
                            scan_words, scan, &missing))
             return false;
@@ -86,6 +90,7 @@ static bool scan_memory_roots(struct scan *scan)
             scan->root_missing += missing;
         advance(scan, root->end - root->start);
     }
+    scan->unrecorded_only = false;
     return true;
 }
 

@@ -51,7 +51,8 @@ struct image {
 
     struct image_block *blocks;
     uint32_t block_count;
-    struct ranges own; /* the allocator's regions and the library's image. Normal */
+    struct ranges own;    /* the allocator's regions and the library's image. Normal */
+    struct ranges tables; /* of those: what is no block. Normal */
     struct finder finder;
 
     bool recorded;
@@ -83,6 +84,8 @@ struct image {
     struct image_root *roots;
     struct root_extra {
         bool touched_only; /* see memory_stream */
+        bool
+            unrecorded_only; /* our own memory: counts only for blocks that we (libunwind, the loader) took */
     } * extras;
     uint32_t root_count, root_capacity;
     struct ranges claimed; /* memory that is a root already, or can be none. Normal */

@@ -203,6 +203,7 @@ static void root_name(struct check *check, const struct image_root *root, uint64
     case ROOT_THREAD_DATA:
     case ROOT_KERNEL:
     case ROOT_ANNOTATED:
+    case ROOT_OWN:
         snprintf(buf, size, "%s", root->where);
         break;
     }
