@@ -143,6 +143,16 @@ static struct pool *pool_obtain(struct heap *heap, unsigned class)
     return pool;
 }
 
+/* Before the program hears that memory is out, this heap's own empty pools go back too. */
+static struct pool *pool_obtain_at_last(struct heap *heap, unsigned class)
+{
+    struct pool *pool = pool_obtain(heap, class);
+    if (pool != NULL)
+        return pool;
+    heap_trim(heap);
+    return pool_obtain(heap, class);
+}
+
 /* The first pool of the ring that has something; the full ones before it leave the ring. */
 static struct pool *ring_search(struct heap *heap, unsigned class)
 {
@@ -164,7 +174,7 @@ struct pool *heap_refill(struct heap *heap, unsigned class)
     if (purge_due(heap))
         heap_trim(heap);
     /* An adopted pool may have been mended down to nothing: hence the search again. */
-    while (pool == NULL && pool_obtain(heap, class) != NULL)
+    while (pool == NULL && pool_obtain_at_last(heap, class) != NULL)
         pool = ring_search(heap, class);
     return pool;
 }
