@@ -157,16 +157,17 @@ static bool add_line(struct recording *rec, const char *mangled, const struct pl
     return true;
 }
 
-/* Innermost first: each call's place is where the next inner one was called from. */
-static bool add_calls(struct recording *rec, Dwarf_Die *unit, struct calls *calls, Dwarf_Addr addr,
-                      const char *outermost, struct rec_frame *frame)
+/* Innermost first: each call's place is where the next inner one was called from. The symbol table is asked only when
+ * the debug information has no name: libdw goes through all of it for every address. */
+static bool add_calls(struct symbols_module *m, struct recording *rec, Dwarf_Die *unit, struct calls *calls,
+                      Dwarf_Addr addr, Dwarf_Addr bias, struct rec_frame *frame)
 {
     struct place place = place_of_addr(unit, addr);
     for (uint32_t i = calls->count; i-- > 0;) {
         bool inlined = i > 0;
         const char *name = function_name(&calls->die[i]);
         if (name == NULL && !inlined)
-            name = outermost;
+            name = symbol_name(m, addr + bias);
         if (!add_line(rec, name, &place, inlined, frame))
             return false;
         if (inlined)
@@ -178,7 +179,6 @@ static bool add_calls(struct recording *rec, Dwarf_Die *unit, struct calls *call
 static bool resolve_in(struct symbols_module *m, struct recording *rec, Dwarf_Addr addr,
                        struct rec_frame *frame)
 {
-    const char *symbol = symbol_name(m, addr);
     Dwarf_Addr bias = 0;
     Dwarf_Die storage;
     Dwarf_Die *unit = symbols_module_unit(m, addr, &bias, &storage);
@@ -187,9 +187,10 @@ static bool resolve_in(struct symbols_module *m, struct recording *rec, Dwarf_Ad
         struct calls calls;
         calls_find(unit, addr - bias, &calls);
         if (calls.count > 0)
-            return add_calls(rec, unit, &calls, addr - bias, symbol, frame);
+            return add_calls(m, rec, unit, &calls, addr - bias, bias, frame);
         place = place_of_addr(unit, addr - bias);
     }
+    const char *symbol = symbol_name(m, addr);
     if (symbol == NULL && place.file[0] == '\0')
         return true;
     return add_line(rec, symbol, &place, false, frame);
