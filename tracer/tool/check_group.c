@@ -48,36 +48,41 @@ static int key_compare(const void *a, const void *b)
     return order ? order : x->item < y->item ? -1 : x->item > y->item;
 }
 
-static void add_key(struct key_maker *maker, uint32_t item, const uint32_t *members, uint32_t count)
+static bool add_key(struct key_maker *maker, uint32_t item, const uint32_t *members, uint32_t count)
 {
     const struct image_block *blocks = image_blocks(maker->check->image);
     uint32_t *sites = maker->pool + maker->used;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < count; i++)
-        sites[i] = blocks[members[i]].site;
+        if (!check_same_site(maker->check, blocks[members[i]].site, &sites[i]))
+            return false;
     qsort(sites, count, sizeof(*sites), number_compare);
     for (uint32_t i = 0; i < count; i++)
         if (kept == 0 || sites[kept - 1] != sites[i])
             sites[kept++] = sites[i];
     maker->used += kept;
     maker->keys[maker->count++] = (struct keyed){sites, kept, item};
+    return true;
 }
 
-static void add_heads(struct key_maker *maker, enum graph_class cls)
+static bool add_heads(struct key_maker *maker, enum graph_class cls)
 {
     const struct graph *graph = maker->check->graph;
     for (uint32_t i = 0; i < graph_head_count(graph); i++) {
         struct graph_head head = graph_head_at(graph, i);
-        if (head.cls == cls && !check_head_is_inherited(maker->check, i))
-            add_key(maker, i, graph_head_members(graph, i), head.members);
+        if (head.cls == cls && !check_head_is_inherited(maker->check, i) &&
+            !add_key(maker, i, graph_head_members(graph, i), head.members))
+            return false;
     }
+    return true;
 }
 
-static void add_possible(struct key_maker *maker)
+static bool add_possible(struct key_maker *maker)
 {
     for (uint32_t i = 0; i < image_block_count(maker->check->image); i++)
-        if (graph_class_of(maker->check->graph, i) == GRAPH_POSSIBLE)
-            add_key(maker, i, &i, 1);
+        if (graph_class_of(maker->check->graph, i) == GRAPH_POSSIBLE && !add_key(maker, i, &i, 1))
+            return false;
+    return true;
 }
 
 /* --- sums ------------------------------------------------------------------------------------------------------- */
@@ -186,11 +191,14 @@ static int group_compare(const void *a, const void *b)
 
 static bool make_groups(struct key_maker *maker, struct check_groups *ret)
 {
-    add_heads(maker, GRAPH_LOST);
+    if (!add_heads(maker, GRAPH_LOST))
+        return false;
     uint32_t cycles = maker->count;
-    add_heads(maker, GRAPH_CYCLE);
+    if (!add_heads(maker, GRAPH_CYCLE))
+        return false;
     uint32_t possible = maker->count;
-    add_possible(maker);
+    if (!add_possible(maker))
+        return false;
     return cut_groups(maker->check, maker->keys, cycles, REC_LOST, ret->items, ret) &&
            cut_groups(maker->check, maker->keys + cycles, possible - cycles, REC_CYCLE, ret->items + cycles,
                       ret) &&

@@ -121,6 +121,44 @@ bool check_name_site(struct check *check, uint32_t site, uint32_t *ret)
     return index_put(&check->sites, site, 0, *ret);
 }
 
+static uint64_t mix(uint64_t hash, uint64_t value)
+{
+    hash = (hash ^ value) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 29;
+}
+
+/* What a person reads of a stack, in 64 bits. Equal strings of a recording are one, so pointers stand for them. */
+static uint64_t reading_of(const struct recording *rec, const struct rec_site *site)
+{
+    uint64_t hash = site->end;
+    for (uint32_t i = 0; i < site->frame_count; i++) {
+        const struct rec_frame *frame = &rec->frames[rec->frame_list[site->first_frame + i]];
+        hash = mix(hash, frame->module);
+        if (frame->line_count == 0)
+            hash = mix(hash, frame->ip);
+        for (uint32_t j = 0; j < frame->line_count; j++) {
+            const struct rec_line *line = &rec->lines[frame->first_line + j];
+            hash = mix(mix(hash, (uintptr_t)line->function), (uintptr_t)line->file);
+            hash = mix(hash, line->line ? line->line : frame->ip);
+        }
+    }
+    return hash;
+}
+
+bool check_same_site(struct check *check, uint32_t site, uint32_t *ret)
+{
+    uint32_t named;
+    *ret = site;
+    if (!check_name_site(check, site, &named))
+        return false;
+    if (named == REC_NONE)
+        return true;
+    const struct rec_site *shown = &check->rec->sites[named];
+    uint64_t reading = reading_of(check->rec, shown);
+    return index_find(&check->readings, reading, shown->frame_count, ret) ||
+           index_put(&check->readings, reading, shown->frame_count, site);
+}
+
 uint32_t check_kind_of(const struct recording *rec, uint32_t rec_site, uint32_t kind)
 {
     if (rec_site == REC_NONE)
@@ -229,4 +267,5 @@ void check_names_free(struct check *check)
     free(check->sites.entries);
     free(check->modules.entries);
     free(check->roots.entries);
+    free(check->readings.entries);
 }

@@ -53,7 +53,8 @@ struct check {
     struct head_charge *charges; /* per head */
 
     struct check_index frames, sites, modules, roots; /* to indices of rec's arrays */
-    uint32_t *shown; /* per block: its latest index in rec's blocks, or REC_NONE */
+    struct check_index readings; /* of a stack as it reads, to the first site that reads so */
+    uint32_t *shown;             /* per block: its latest index in rec's blocks, or REC_NONE */
 };
 
 /* Blocks or cycles that are reported as one. */
@@ -85,6 +86,9 @@ bool check_show_group(struct check *check, const struct check_group *group);
 /* --- check_names.c --------------------------------------------------------------------------------------------- */
 /* The recording's index for an image's site; REC_NONE for none. */
 bool check_name_site(struct check *check, uint32_t site, uint32_t *ret);
+/* The first site asked for whose stack reads the same, line by line: a loop that the compiler unrolled allocates at
+ * several addresses of one line, and that is one finding. */
+bool check_same_site(struct check *check, uint32_t site, uint32_t *ret);
 /* addr: the word in the root, which names a global; 0: none. */
 bool check_name_root(struct check *check, uint32_t root, uint64_t addr, uint32_t *ret);
 /* `kind`, unless the innermost frames say operator new. */
