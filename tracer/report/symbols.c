@@ -76,13 +76,17 @@ static const char *function_name(Dwarf_Die *die)
     return name == NULL ? string_attribute(die, DW_AT_name) : name;
 }
 
+static const struct table_symbol *symbol_at(struct symbols_module *m, Dwarf_Addr addr, bool data)
+{
+    if (!m->table.built)
+        symbols_table_build(&m->table, m->mod);
+    return symbols_table_find(&m->table, addr, data);
+}
+
 static const char *symbol_name(struct symbols_module *m, Dwarf_Addr addr)
 {
-    GElf_Off offset;
-    GElf_Sym symbol;
-    const char *name = dwfl_module_addrinfo(m->mod, addr, &offset, &symbol, NULL, NULL, NULL);
-    /* A symbol of known size that ends before the address is only the nearest one, and says nothing. */
-    return name != NULL && symbol.st_size != 0 && offset >= symbol.st_size ? NULL : name;
+    const struct table_symbol *symbol = symbol_at(m, addr, false);
+    return symbol == NULL ? NULL : symbol->name;
 }
 
 /* --- places
@@ -157,8 +161,8 @@ static bool add_line(struct recording *rec, const char *mangled, const struct pl
     return true;
 }
 
-/* Innermost first: each call's place is where the next inner one was called from. The symbol table is asked only when
- * the debug information has no name: libdw goes through all of it for every address. */
+/* Innermost first: each call's place is where the next inner one was called from. The symbol table is asked only
+ * when the debug information has no name. */
 static bool add_calls(struct symbols_module *m, struct recording *rec, Dwarf_Die *unit, struct calls *calls,
                       Dwarf_Addr addr, Dwarf_Addr bias, struct rec_frame *frame)
 {
@@ -218,15 +222,13 @@ bool symbols_data_name(struct symbols *s, const struct rec_module *module, uint6
     struct symbols_module *m = module == NULL ? NULL : find_module(s, module);
     if (m == NULL || m->mod == NULL || size == 0)
         return false;
-    GElf_Off offset;
-    GElf_Sym symbol;
-    const char *name = dwfl_module_addrinfo(m->mod, addr - module->bias, &offset, &symbol, NULL, NULL, NULL);
-    if (name == NULL || GELF_ST_TYPE(symbol.st_info) != STT_OBJECT || offset >= symbol.st_size)
+    const struct table_symbol *symbol = symbol_at(m, addr - module->bias, true);
+    if (symbol == NULL)
         return false;
     char *owned;
-    snprintf(buf, size, "%s", demangled(name, &owned));
+    snprintf(buf, size, "%s", demangled(symbol->name, &owned));
     free(owned);
     if (ret_offset != NULL)
-        *ret_offset = offset;
+        *ret_offset = addr - module->bias - symbol->start;
     return true;
 }

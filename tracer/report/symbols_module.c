@@ -110,6 +110,7 @@ struct symbols_module *symbols_module_open(const struct rec_module *recorded)
 void symbols_module_free(struct symbols_module *m)
 {
     dwfl_end(m->dwfl); /* NULL is fine */
+    symbols_table_free(&m->table);
     free(m->ranges);
     free(m->path);
     free(m);

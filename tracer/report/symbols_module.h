@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "tracer/format/recording.h"
+#include "tracer/report/symbols_table.h"
 
 /* Addresses of one compilation unit, for modules that lack the table of them (clang writes none). */
 struct cu_range {
@@ -35,6 +36,7 @@ struct symbols_module {
     struct cu_range *ranges;
     size_t range_count, range_capacity;
     bool ranges_built;
+    struct symbols_table table;
 };
 
 /* NULL only when memory is out. */
