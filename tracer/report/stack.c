@@ -8,7 +8,8 @@
 #include "tracer/report/print.h"
 
 #define FUNCTION_COLUMNS 28   /* what most C names need; longer ones push their line to the right */
-#define FUNCTION_MAX     160u /* C++ templates; the JSON has them whole */
+#define FUNCTION_MAX     120u /* C++ templates; the JSON has them whole */
+#define LIBRARY_MAX      60u  /* of the C++ library's own insides only the beginning says something */
 #define PLACE_COLUMNS    26
 
 const char *stack_kind_name(uint32_t kind)
@@ -62,6 +63,11 @@ static bool is_start_function(const char *name)
         "__clone", "__libc_start_main_impl", "start_thread",           "__clone3", NULL};
     /* A symbol version may follow the name. */
     return is_one_of(name, names) || starts_with(name, "__libc_start_main@");
+}
+
+static bool is_library_function(const char *name)
+{
+    return starts_with(name, "std::") || starts_with(name, "__gnu_cxx::");
 }
 
 static const struct rec_frame *frame_at(const struct recording *rec, const struct rec_site *s, uint32_t i)
@@ -148,8 +154,10 @@ static void print_line(const struct recording *rec, const struct report_options 
                        const struct rec_frame *f, const struct rec_line *l, int indent, FILE *out)
 {
     fprintf(out, "%*s", indent, "");
-    fputs(print_style(options->colour, STYLE_BOLD), out);
-    size_t used = print_clean(out, l->function[0] == '\0' ? "(no name)" : l->function, FUNCTION_MAX);
+    bool library = is_library_function(l->function);
+    fputs(print_style(options->colour, library ? STYLE_DIM : STYLE_BOLD), out);
+    const char *name = l->function[0] == '\0' ? "(no name)" : l->function;
+    size_t used = print_clean(out, name, library ? LIBRARY_MAX : FUNCTION_MAX);
     fputs(print_style(options->colour, STYLE_PLAIN), out);
     pad(out, used, FUNCTION_COLUMNS);
     fputs("  ", out);
