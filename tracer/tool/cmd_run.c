@@ -224,7 +224,8 @@ static int run_program(struct run *run)
 int cmd_run(const struct tool_options *options)
 {
     char library[4096];
-    struct run run = {.options = options, .listener = {.fd = -1}, .gathering = {.options = options}};
+    struct run run = {
+        .options = options, .listener = {.fd = -1, .place = -1}, .gathering = {.options = options}};
     run.launch.signal_fd = run.launch.gate = -1;
 
     int code = (int)run_prepare(&run, library, sizeof(library));

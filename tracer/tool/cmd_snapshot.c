@@ -213,11 +213,18 @@ static void check_copy(struct snapshot *s, struct traced *t)
     worker_ended(t, status);
 }
 
+/* A run writes its own file when it ends, and the snapshots before it are wanted, too: so they differ in name. */
+static char *output_name(const struct snapshot *s)
+{
+    if (s->options->output)
+        return name_expand(s->options->output, s->program, s->pid, false);
+    return name_unused(name_expand(NAME_SNAPSHOT, s->program, s->pid, false));
+}
+
 static int finish(struct snapshot *s, const struct traced *t)
 {
     struct gathering *g = &s->gathering;
-    const char *pattern = s->options->output ? s->options->output : NAME_DEFAULT;
-    const char *path = names_take(&g->names, name_expand(pattern, s->program, s->pid, false));
+    const char *path = names_take(&g->names, output_name(s));
     struct recording *rec = outcome_recording(t, t->result[0] ? NULL : t->why_not);
 
     if (!path || !rec) {
@@ -245,6 +252,7 @@ static int take(struct snapshot *s)
         return EXIT_TOOL_FAILED;
     }
     struct traced *t = ask(s);
+    listener_shut(&s->listener);
     if (!t)
         return EXIT_TOOL_FAILED;
     check_copy(s, t);
@@ -255,8 +263,10 @@ static int take(struct snapshot *s)
 
 int cmd_snapshot(const struct tool_options *options)
 {
-    struct snapshot s = {
-        .options = options, .pid = options->pid, .listener = {.fd = -1}, .gathering = {.options = options}};
+    struct snapshot s = {.options = options,
+                         .pid = options->pid,
+                         .listener = {.fd = -1, .place = -1},
+                         .gathering = {.options = options}};
     int code = take(&s);
     listener_close(&s.listener);
     gathering_free(&s.gathering);

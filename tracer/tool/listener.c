@@ -51,7 +51,7 @@ static bool base_is_usable(const char *base)
 static bool make_directory(struct listener *ret, char *error, size_t error_size)
 {
     const char *base = getenv("TMPDIR");
-    *ret = (struct listener){.fd = -1};
+    *ret = (struct listener){.fd = -1, .place = -1};
     if (!base_is_usable(base))
         base = "/tmp";
     snprintf(ret->directory, sizeof(ret->directory), "%s/heaptally-XXXXXX", base);
@@ -98,6 +98,7 @@ bool listener_open_for_process(int pid, struct listener *ret, char *error, size_
     if (access(root, W_OK) != 0)
         strcpy(root, "/tmp");
     snprintf(ret->path, sizeof(ret->path), "%s/.heaptally-%d", root, procfs_inner_pid(pid));
+    ret->place = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     remove_own_leftover(ret->path);
     if (!bind_and_listen(ret->path, &ret->fd)) {
         snprintf(error, error_size, "no socket at %s: %s", ret->path, strerror(errno));
@@ -126,15 +127,26 @@ static void remove_directory(const char *path)
     rmdir(path);
 }
 
-void listener_close(struct listener *listener)
+void listener_shut(struct listener *listener)
 {
     if (listener->fd >= 0)
         close(listener->fd);
-    if (listener->path[0])
+    if (listener->path[0] && listener->place >= 0)
+        unlinkat(listener->place, strrchr(listener->path, '/') + 1, 0);
+    else if (listener->path[0])
         unlink(listener->path);
+    if (listener->place >= 0)
+        close(listener->place);
+    listener->fd = listener->place = -1;
+    listener->path[0] = '\0';
+}
+
+void listener_close(struct listener *listener)
+{
+    listener_shut(listener);
     if (listener->directory[0])
         remove_directory(listener->directory);
-    *listener = (struct listener){.fd = -1};
+    *listener = (struct listener){.fd = -1, .place = -1};
 }
 
 int listener_accept(const struct listener *listener, int *ret_pid, unsigned *ret_uid)

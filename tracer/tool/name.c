@@ -78,8 +78,9 @@ char *name_expand(const char *pattern, const char *program, int pid, bool is_chi
     return text;
 }
 
-static bool is_used(const struct names *names, const char *name)
+static bool is_used(const void *ctx, const char *name)
 {
+    const struct names *names = ctx;
     for (unsigned i = 0; i < names->count; i++)
         if (strcmp(names->used[i], name) == 0)
             return true;
@@ -93,6 +94,30 @@ static char *numbered(const char *name, unsigned number)
     size_t length = strlen(name);
     size_t stem = length > 4 && strcmp(name + length - 4, ".htz") == 0 ? length - 4 : length;
     return asprintf(&result, "%.*s.%u%s", (int)stem, name, number, name + stem) < 0 ? NULL : result;
+}
+
+static bool is_file(const void *ctx, const char *name)
+{
+    struct stat st;
+    (void)ctx;
+    return lstat(name, &st) == 0;
+}
+
+/* The first of name, name.2, name.3, ... that is not taken. Takes over name. */
+static char *first_free(char *name, bool (*is_taken)(const void *ctx, const char *name), const void *ctx)
+{
+    char *next = NULL;
+    if (!name || !is_taken(ctx, name))
+        return name;
+    for (unsigned number = 2; (next = numbered(name, number)) && is_taken(ctx, next); number++)
+        free(next);
+    free(name);
+    return next;
+}
+
+char *name_unused(char *name)
+{
+    return first_free(name, is_file, NULL);
 }
 
 const char *names_take(struct names *names, char *name)
@@ -109,16 +134,10 @@ const char *names_take(struct names *names, char *name)
         names->used = used;
         names->capacity = capacity;
     }
-    if (is_used(names, name)) {
-        char *next = NULL;
-        for (unsigned number = 2; (next = numbered(name, number)) && is_used(names, next); number++)
-            free(next);
-        free(name);
-        if (!next)
-            return NULL;
-        name = next;
-    }
-    return names->used[names->count++] = name;
+    name = first_free(name, is_used, names);
+    if (name)
+        names->used[names->count++] = name;
+    return name;
 }
 
 void names_free(struct names *names)

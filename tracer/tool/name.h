@@ -14,7 +14,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define NAME_DEFAULT "heaptally.%e.%p.htz"
+#define NAME_DEFAULT  "heaptally.%e.%p.htz"
+#define NAME_SNAPSHOT "heaptally.%e.%p.snapshot.htz"
 
 /* One line in error[] when the pattern has another %-letter, or the result is no file that can be replaced (a
  * directory, a device: the file is written beside and renamed over, which would turn /dev/null into a
@@ -24,6 +25,9 @@ bool name_pattern_is_good(const char *pattern, char *error, size_t error_size);
 /* malloc'ed; NULL when memory is out. `program` may be a path: its base name is taken, '/' and control
  * characters never. */
 char *name_expand(const char *pattern, const char *program, int pid, bool is_child);
+
+/* Takes over `name`; returns it, or a numbered one when there is a file of that name. NULL when memory is out. */
+char *name_unused(char *name);
 
 /* The names a run has given out. */
 struct names {

@@ -42,7 +42,7 @@ enum option_key {
 /* Shared by run and snapshot. */
 static const struct argp_option record_rows[] = {
     ROW("output", 'o', "FILE",
-        "where the recording goes; %p is the process id, %e the program (" NAME_DEFAULT ")"),
+        "where the recording goes; %p is the process id, %e the program (heaptally.%e.%p.htz)"),
     ROW("json", KEY_JSON_FILE, "FILE", "also write the report as JSON"),
     ROW("quiet", 'q', NULL, "print only what went wrong"),
     ROW("verbose", 'v', NULL, "print how things are done, and possible blocks in full"),

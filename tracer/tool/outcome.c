@@ -135,8 +135,8 @@ void outcome_tell_children(const struct gathering *g, unsigned still_running)
     if (g->options->quiet)
         return;
     if (total)
-        say("%u child process%s checked or tried: %u clean, %u with leaks, %u not checked", total,
-            total == 1 ? "" : "es", g->children_clean, g->children_leaky, g->children_not_checked);
+        say("%u more (children, images before an exec): %u clean, %u with leaks, %u not checked", total,
+            g->children_clean, g->children_leaky, g->children_not_checked);
     if (still_running)
         say("%u child process%s still run%s, not checked", still_running, still_running == 1 ? "" : "es",
             still_running == 1 ? "s" : "");

@@ -39,7 +39,7 @@ bool outcome_write(struct gathering *g, const struct recording *rec, const char 
 /* A child's image, or an image of the main program that an exec replaced: a session's `settled`. Takes over
  * t. */
 void outcome_child(void *gathering, struct traced *t);
-/* "12 child processes: 10 clean, 1 with leaks, 1 not checked" and those still running. */
+/* "12 more (children, ...): 10 clean, 1 with leaks, 1 not checked", and those still running. */
 void outcome_tell_children(const struct gathering *g, unsigned still_running);
 
 void gathering_free(struct gathering *g);
