@@ -218,17 +218,33 @@ static bool step(struct park_entry *entry, uint64_t now)
     return state_of(entry) >= PARK_STANDING;
 }
 
-static void settle(uint64_t deadline)
+/* On a busy machine threads come one by one as they get their turn on a processor: the limit is for the next one to
+ * come, not for all of them. */
+struct patience {
+    uint64_t limit, until, last; /* ms; milliseconds on the clock, extended up to `last` */
+    uint32_t arrivals;
+};
+
+static bool patience_is_over(struct patience *patience, uint64_t now)
+{
+    uint32_t arrivals = __atomic_load_n(&park.arrivals, __ATOMIC_ACQUIRE);
+    if (arrivals != patience->arrivals) {
+        patience->arrivals = arrivals;
+        patience->until = now + patience->limit;
+    }
+    return now >= patience->until || now >= patience->last;
+}
+
+static void settle(struct patience *patience)
 {
     for (;;) {
         uint64_t now = platform_now_ms();
-        uint32_t arrivals = __atomic_load_n(&park.arrivals, __ATOMIC_ACQUIRE);
-        bool all = true;
+        bool all = true, over = patience_is_over(patience, now);
         for (uint32_t i = 0; i < park.table->count; i++)
             all = step(&park.table->entries[i], now) && all;
-        if (all || now >= deadline)
+        if (all || over)
             return;
-        kernel_futex_wait(&park.arrivals, arrivals, STEP_MS);
+        kernel_futex_wait(&park.arrivals, patience->arrivals, STEP_MS);
     }
 }
 
@@ -249,7 +265,9 @@ static void give_up_waiting(void)
 static bool gather(const struct park_request *request)
 {
     struct park_table *table = park.table;
-    uint64_t deadline = platform_now_ms() + request->limit_ms;
+    uint64_t now = platform_now_ms();
+    struct patience patience = {request->limit_ms, now + request->limit_ms, now + 10ull * request->limit_ms,
+                                __atomic_load_n(&park.arrivals, __ATOMIC_ACQUIRE)};
     table_empty(table);
     table_add(table, request->self->tid, PARK_STANDING);
     table->slots[0] = *request->self;
@@ -262,8 +280,8 @@ static bool gather(const struct park_request *request)
             park.unlisted = !__libc_single_threaded;
             break;
         }
-        settle(deadline);
-    } while (park.added && !park.missed && platform_now_ms() < deadline);
+        settle(&patience);
+    } while (park.added && !park.missed && !patience_is_over(&patience, platform_now_ms()));
     give_up_waiting();
     return !park.missed;
 }

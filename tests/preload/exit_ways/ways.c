@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -369,7 +370,7 @@ static int closed_all(void)
 static int reused_all(void)
 {
     int ends[2];
-    if (pipe2(ends, O_NONBLOCK) != 0)
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) != 0)
         return 99;
     for (int fd = ends[1] + 1; fd < 1100; fd++)
         dup2(ends[1], fd);
@@ -438,6 +439,23 @@ static int blocked(void)
     start(sleeps, NULL);
     ms(50);
     return 0;
+}
+/* A signal left behind where it is blocked would turn up in the program's sigwait or signalfd one day. */
+static void *blocks_and_looks(void *unused)
+{
+    (void)unused;
+    sigset_t all, pending;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    ms(700);
+    sigpending(&pending);
+    _exit(sigismember(&pending, SIGRTMAX - 3) || sigismember(&pending, SIGURG) ? 9 : 0);
+}
+static int nothing_pending(void)
+{
+    start(blocks_and_looks, NULL);
+    for (;;)
+        pause();
 }
 static void *waits_for_signals(void *unused)
 {
@@ -521,6 +539,28 @@ static int stands_still(void)
     ms(50);
     return 0;
 }
+static void *changes_page_slowly(void *unused)
+{
+    (void)unused;
+    for (;; usleep(500))
+        (*word)++;
+}
+static void *breeds_changers(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < 100; i++)
+        start(changes_page_slowly, NULL);
+    return sleeps(NULL);
+}
+/* Threads that start while the others are being stopped. */
+static int still_growing(void)
+{
+    map_page();
+    start(breeds_changers, NULL);
+    start(breeds_changers, NULL);
+    ms(5);
+    return 0;
+}
 static int memory(void)
 {
     map_page();
@@ -560,12 +600,12 @@ static int goes_on(void)
         while (nanosleep(&step, &step) != 0)
             ;
     }
-    unsigned before = turns[0], before1 = turns[1];
     if (waitpid(-1, &status, WNOHANG) != -1 || errno != ECHILD)
         return 98;
-    ms(50);
-    if (turns[0] == before || turns[1] == before1)
-        return 97;
+    unsigned before = turns[0], before1 = turns[1];
+    for (int i = 0; turns[0] == before || turns[1] == before1; i++, ms(10))
+        if (i == 500)
+            return 97;
     if (write(ends[1], "x", 1) != 1 || pthread_join(reader, NULL) != 0)
         return 96;
     syscall(SYS_exit_group, 0);
@@ -695,6 +735,8 @@ static const struct {
     CASE(goes_on),
     CASE(in_malloc),
     CASE(undumpable),
+    CASE(nothing_pending),
+    CASE(still_growing),
     CASE(stands_still),
     CASE(no_list_of_many),
     CASE(no_tracing),
