@@ -12,7 +12,7 @@ struct entry {
     long key[3];
 };
 
-static struct entry **table;
+struct entry **table;
 
 OWN static void build(void)
 {

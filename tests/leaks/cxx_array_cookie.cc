@@ -15,7 +15,7 @@ struct item {
     }
 };
 
-static item *held;
+item *held;
 
 OWN static void build()
 {

@@ -15,7 +15,7 @@ struct item {
     }
 };
 
-static item *held;
+item *held;
 static volatile int none;
 
 OWN static void build()

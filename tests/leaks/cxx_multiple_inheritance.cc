@@ -20,7 +20,7 @@ struct both : first, second {
     long c = 3;
 };
 
-static second *held;
+second *held;
 
 OWN static void build()
 {

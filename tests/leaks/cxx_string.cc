@@ -8,8 +8,8 @@
 
 #include "leak.h"
 
-static std::string global_string;
-static std::string *held_short, *held_long;
+std::string global_string;
+std::string *held_short, *held_long;
 
 OWN static void build()
 {

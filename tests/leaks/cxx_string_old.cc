@@ -9,7 +9,7 @@
 
 #include "leak.h"
 
-static std::string *held;
+std::string *held;
 
 OWN static void build()
 {

@@ -23,7 +23,7 @@ struct diamond : left, right {
     long d = 4;
 };
 
-static base *held;
+base *held;
 
 OWN static void build()
 {

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * end_only.c - a global that points one past the block's last usable byte.
- *
- * The size is of a class that nothing else here uses, so that no other block begins where this one ends.
+ * end_only.c - a global that points one past the last byte that was asked for.
  *
  * total: possible=1/6000
- * group: possible blocks=1 stack=build<main
+ * group: possible blocks=1 bytes=6000 stack=build<main
  */
-#include <malloc.h>
-
 #include "leak.h"
 
 static char *held;
@@ -17,7 +13,7 @@ OWN static void build(void)
 {
     char *p = OPAQUE(calloc(1, 6000));
 
-    held = p + malloc_usable_size(p);
+    held = p + 6000;
     OPAQUE(&held);
 }
 

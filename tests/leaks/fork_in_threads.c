@@ -5,8 +5,8 @@
  *
  * children: 20
  * total:
- * child-total: lost=1/72
- * child-group: lost blocks=1 bytes=72 stack=build<child<main
+ * child-total: lost=1/72 inherited=any
+ * child-group: lost blocks=1 bytes=72 stack=build<child<fork_all<main
  */
 #include <pthread.h>
 #include <sys/wait.h>
