@@ -16,8 +16,7 @@
 #define ALIGNMENT_MAX      ((size_t)1 << 30)
 #define POOL_ALIGNMENT_MAX ((size_t)4096)
 
-/* --- which heap
- * --------------------------------------------------------------------------------------------- */
+/* --- which heap ----------------------------------------------------------------------------------------- */
 
 static bool fast_paths_miss(void)
 {
@@ -44,8 +43,7 @@ static struct heap *own_heap(void)
     return heap == EXITED_HEAP ? NULL : heap;
 }
 
-/* --- small
- * -------------------------------------------------------------------------------------------------- */
+/* --- small ---------------------------------------------------------------------------------------------- */
 
 static void block_prepare(struct pool *pool, void *p, bool zeroed)
 {
@@ -96,8 +94,7 @@ static void *small_alloc(unsigned class, bool zeroed)
     return p;
 }
 
-/* --- large
- * -------------------------------------------------------------------------------------------------- */
+/* --- large ---------------------------------------------------------------------------------------------- */
 
 /* A span needs a chunk; where there is no room for one, a mapping of just its size may still do. */
 static void *large_alloc(size_t size, size_t alignment, bool zeroed)
@@ -116,8 +113,7 @@ static void *large_alloc(size_t size, size_t alignment, bool zeroed)
     return p;
 }
 
-/* --- allocating
- * --------------------------------------------------------------------------------------------- */
+/* --- allocating ----------------------------------------------------------------------------------------- */
 
 void *alloc_malloc(size_t size)
 {
@@ -161,8 +157,7 @@ void *alloc_malloc_aligned(size_t alignment, size_t size)
     return large_alloc(size, alignment, false);
 }
 
-/* --- freeing
- * ------------------------------------------------------------------------------------------------ */
+/* --- freeing -------------------------------------------------------------------------------------------- */
 
 static bool pool_is_own(const struct pool *pool, const struct heap *heap)
 {
@@ -194,8 +189,7 @@ enum alloc_status alloc_free(void *p)
     return mapping_free(place.mapping, p);
 }
 
-/* --- realloc
- * ------------------------------------------------------------------------------------------------ */
+/* --- realloc -------------------------------------------------------------------------------------------- */
 
 /* Staying is worth up to half the block wasted, and small change is never worth a copy. */
 static bool fits_well(size_t size, size_t capacity)
@@ -247,8 +241,7 @@ enum alloc_status alloc_realloc(void *p, size_t size, void **ret_block)
     return ALLOC_OK;
 }
 
-/* --- modes, threads
- * ----------------------------------------------------------------------------------------- */
+/* --- modes, threads ------------------------------------------------------------------------------------- */
 
 static void fast_paths_update(void)
 {

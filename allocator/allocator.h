@@ -45,8 +45,7 @@ struct alloc_block {
     void *ledger;    /* ALLOC_LEDGER_BYTES bytes of the user's, or NULL when none is kept for this block */
 };
 
-/* --- allocating -------------------------------------------------------------------------------------------
- */
+/* --- allocating ----------------------------------------------------------------------------------------- */
 
 /* A block of at least `size` bytes (0 counts as 1), 16-byte aligned; NULL when memory is out or size is over
  * PTRDIFF_MAX. Contents are undefined, except for the _zeroed form. Ledger entries arrive zeroed. */
@@ -70,8 +69,7 @@ enum alloc_status alloc_free(void *p);
  * blocks are never handed out again. NULL (the default): just that, silently. */
 void alloc_on_corruption(void (*tell)(const void *block));
 
-/* --- asking -----------------------------------------------------------------------------------------------
- */
+/* --- asking --------------------------------------------------------------------------------------------- */
 
 /* The live block that starts at p. ALLOC_INTERIOR also fills *ret with the block around p. Never dereferences
  * memory that is not ours. Double frees are told only as far as free memory shows them. */
@@ -80,8 +78,7 @@ enum alloc_status alloc_find(const void *p, struct alloc_block *ret);
 size_t alloc_usable_size(const void *p); /* 0 for anything that is not the start of a live block */
 bool alloc_is_ours(const void *p);       /* the address lies in a chunk or mapping of ours */
 
-/* --- the user's ledger ------------------------------------------------------------------------------------
- */
+/* --- the user's ledger ---------------------------------------------------------------------------------- */
 
 /* From now on every block handed out has a ledger entry. Call before the second thread exists. */
 void alloc_keep_ledger(void);
@@ -90,8 +87,7 @@ void alloc_keep_ledger(void);
  * slow paths see every call; costs nothing while off. Call before the second thread exists. */
 void alloc_intercept(bool on);
 
-/* --- threads, fork ----------------------------------------------------------------------------------------
- */
+/* --- threads, fork -------------------------------------------------------------------------------------- */
 
 /* The calling thread will run no more program code that should use its own heap: its pools are left for
  * adoption. Calls after it still work (through a shared heap under a lock) and never attach the thread again.
@@ -104,8 +100,7 @@ void alloc_fork_prepare(void);
 void alloc_fork_parent(void);
 void alloc_fork_child(void);
 
-/* --- giving back ------------------------------------------------------------------------------------------
- */
+/* --- giving back ---------------------------------------------------------------------------------------- */
 
 /* Empty pools, arenas and spans are returned to the kernel `ms` after they became empty; 0 at once, -1 never.
  */
@@ -114,8 +109,7 @@ void alloc_set_decay(int64_t ms);
 /* Return everything that is empty now. true when something was returned. */
 bool alloc_purge(void);
 
-/* --- figures ----------------------------------------------------------------------------------------------
- */
+/* --- figures -------------------------------------------------------------------------------------------- */
 
 /* Equation: mapped = live_capacity + free_in_pools + cached + purged + metadata_in_chunks (see stats.c). */
 struct alloc_stats {

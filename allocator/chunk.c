@@ -8,8 +8,7 @@
 /* How many arenas of one bin to look into for a run: their free slots may be scattered. */
 #define ARENA_TRIES 8
 
-/* --- arena bins -------------------------------------------------------------------------------------------
- */
+/* --- arena bins ----------------------------------------------------------------------------------------- */
 
 static struct pool *arena_links(uint32_t id)
 {
@@ -83,8 +82,7 @@ static void free_map_change(struct chunk *chunk, unsigned from, unsigned n, bool
     chunk->header.free_slots += free ? n : -n;
 }
 
-/* --- runs -------------------------------------------------------------------------------------------------
- */
+/* --- runs ----------------------------------------------------------------------------------------------- */
 
 /* The first free run of n slots from `from` on, before `end`, that starts at a multiple of align. *longest
  * grows to the longest run seen. */
@@ -148,8 +146,7 @@ static bool find_in_chunks(unsigned n, unsigned align, struct chunk **ret_chunk,
     return false;
 }
 
-/* --- taking and giving ------------------------------------------------------------------------------------
- */
+/* --- taking and giving ---------------------------------------------------------------------------------- */
 
 /* Were all of [from, from + n) returned or never touched? Forgets that any was dirty. */
 static bool forget_dirty(struct chunk *chunk, unsigned from, unsigned n)

@@ -15,8 +15,7 @@
 /* Where the next chunk is wished to be: behind the newest, from the start of the window. */
 static unsigned char *next_hint;
 
-/* --- the table of chunks ----------------------------------------------------------------------------------
- */
+/* --- the table of chunks -------------------------------------------------------------------------------- */
 
 static size_t table_size(uint32_t capacity)
 {
@@ -62,8 +61,7 @@ static void table_remove(uint32_t index)
     alloc_state.chunks[index]->header.table_index = index;
 }
 
-/* --- coming -----------------------------------------------------------------------------------------------
- */
+/* --- coming --------------------------------------------------------------------------------------------- */
 
 /* The head is whole before the map leads to it: a walker may look at any moment. */
 static struct chunk *chunk_map(void)
@@ -97,8 +95,7 @@ bool chunk_add(void)
     return true;
 }
 
-/* --- going ------------------------------------------------------------------------------------------------
- */
+/* --- going ---------------------------------------------------------------------------------------------- */
 
 /* Return the runs of one map; what the kernel refuses stays marked and is tried again. */
 static bool pages_purge(struct chunk *chunk, uint64_t *map)

@@ -6,8 +6,7 @@
 #include "allocator/pool.h"
 #include "allocator/span.h"
 
-/* --- a chunk
- * ------------------------------------------------------------------------------------------------ */
+/* --- a chunk -------------------------------------------------------------------------------------------- */
 
 /* p lies in a free slot. What the slot was last tells a block's old start from its inside; a slot that never
  * was anything has no blocks, so nothing in it starts one. */
@@ -56,8 +55,7 @@ static enum alloc_status slot_place(struct pool *slot, uintptr_t p, struct place
     return p == (uintptr_t)slot_memory(slot) ? ALLOC_OK : ALLOC_INTERIOR;
 }
 
-/* --- all
- * ---------------------------------------------------------------------------------------------------- */
+/* --- all ------------------------------------------------------------------------------------------------ */
 
 static enum alloc_status mapping_place(struct mapping *mapping, uintptr_t p, struct place *ret)
 {

@@ -9,8 +9,7 @@
 #include "allocator/remote.h"
 #include "allocator/state.h"
 
-/* --- full and back
- * ------------------------------------------------------------------------------------------ */
+/* --- full and back -------------------------------------------------------------------------------------- */
 
 /* false: meanwhile somebody freed into it, and it is not full. The owner's word comes first, so that a pusher
  * that finds WATCHED finds the pool where the owner's drain expects it. */
@@ -85,8 +84,7 @@ bool heap_drain(struct heap *heap)
     return any;
 }
 
-/* --- freeing
- * ------------------------------------------------------------------------------------------------ */
+/* --- freeing -------------------------------------------------------------------------------------------- */
 
 /* From the inline free, perhaps in a signal handler that interrupted a slow path: then the pool waits for the
  * next trim. */
@@ -111,8 +109,7 @@ void heap_free(struct heap *heap, struct pool *pool, void *p)
     pool_return_if_spare(heap, pool);
 }
 
-/* --- allocating
- * --------------------------------------------------------------------------------------------- */
+/* --- allocating ----------------------------------------------------------------------------------------- */
 
 /* Arena lock held. */
 static struct pool *pool_create(struct heap *heap, unsigned class)
@@ -179,8 +176,7 @@ struct pool *heap_refill(struct heap *heap, unsigned class)
     return pool;
 }
 
-/* --- trimming
- * ----------------------------------------------------------------------------------------------- */
+/* --- trimming ------------------------------------------------------------------------------------------- */
 
 static void class_trim(struct heap *heap, unsigned class)
 {

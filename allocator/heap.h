@@ -47,8 +47,7 @@ bool heap_drain(struct heap *heap);
 /* Give back every pool that is empty. Takes the arena lock. */
 void heap_trim(struct heap *heap);
 
-/* --- under the arena lock
- * ----------------------------------------------------------------------------------- */
+/* --- under the arena lock ------------------------------------------------------------------------------- */
 
 /* Look at the orphans somebody freed into, and at idle heaps. */
 void orphanage_tend(void);

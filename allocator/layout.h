@@ -2,32 +2,31 @@
 /*
  * layout.h - every structure that a reader of a frozen process has to know, and nothing else.
  *
- *   alloc_root --> map_root[4096] --> map_leaf[8192] --> chunk base            an entry is a chunk's address,
- * or (in bss)          (metadata)    \--> mapping | 1           a mapping descriptor's with bit 0 set
+ *   alloc_root --> map_root[4096] --> map_leaf[8192] --> chunk base         an entry is a chunk's address, or a
+ *   (in bss)       (metadata)                      \--> mapping | 1        mapping descriptor's with bit 0 set
  *
- *   chunk, 4 MiB:   | descriptor 0, 1 = chunk header | descriptor 2 | 3 | ... | 255 || slot 2 | slot 3 | ...
- * | 255 |
- *                   |<------------- head: slots 0 and 1, 256 x 128 bytes ---------->||<-- 16 KiB each
- * ----------->|
+ *   chunk, 4 MiB:   | descriptors 0, 1 = chunk header | descriptor 2 | ... | 255 || slot 2 | ... | slot 255 |
+ *                   |<------- head: slots 0 and 1, 256 x 128 bytes ----------->||<----- 16 KiB each ------>|
  *
  * One descriptor per slot, at the slot's own index: mask and shift find it, and because the head is dense,
  * equal low address bits of pools do not make their descriptors fight for one cache set. A block that
  * overflows cannot reach a descriptor, unless it is the last of the chunk below.
  *
  * States of a slot, and what its descriptor means in each
- *   SLOT_FREE   free_map bit set. owner 0. `divisor`, `block_size`, `distance` are left over from the last
- * use, and only serve to name a wrong free. Exits: slots_take() under the arena lock. SLOT_POOL   the first
- * slot of a pool: every field but span_ledger means something. SLOT_SPAN   the first slot of a span: `slots`,
- * `span_ledger`. owner 0. SLOT_RUN    a later slot of a pool or span: only `distance`, in slots, back to its
- * first. owner 0. slots 0, 1  never handed out: their descriptors are the chunk's header; owner 0 by layout.
+ *   SLOT_FREE   free_map bit set. owner 0. `divisor`, `block_size`, `distance` are left over from the last use,
+ *               and only serve to name a wrong free. Exit: slots_take() under the arena lock.
+ *   SLOT_POOL   the first slot of a pool: every field but span_ledger means something.
+ *   SLOT_SPAN   the first slot of a span: `slots`, `span_ledger`. owner 0.
+ *   SLOT_RUN    a later slot of a pool or span: only `distance`, in slots, back to its first. owner 0.
+ *   slots 0, 1  never handed out: their descriptors are the chunk's header; owner 0 by layout.
  *
  * States of a pool (owned by a heap H; `owner` is H, or H with POOL_UNLISTED)
  *   usable      owner == H; on H's list of its class; remote notify QUIET (WATCHED in the orphanage)
  *   full        owner == H | POOL_UNLISTED; on H's `full` list; notify WATCHED, or QUEUED once another thread
- * has freed into it, until H drains its pending stack empty       used == 0: usable, and kept only while it
- * is the last of its class; otherwise given back A block of a pool is live iff its index is carved (offset <
- * carved) and it is on none of: free_list, local_free, the remote list. The remote list is counted in `used`
- * until the owner collects it.
+ *               has freed into it, until H drains its pending stack
+ *   empty       used == 0: usable, and kept only while it is the last of its class; otherwise given back
+ * A block of a pool is live iff its index is carved (offset < carved) and it is on none of: free_list,
+ * local_free, the remote list. The remote list is counted in `used` until the owner collects it.
  *
  * Invariants of a quiescent pool
  *   carved / block_size == used + length(free_list) + length(local_free);   remote count <= used <= capacity

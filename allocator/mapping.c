@@ -19,8 +19,7 @@ static uintptr_t map_word(const struct mapping *mapping)
     return (uintptr_t)mapping | MAP_MAPPING;
 }
 
-/* --- descriptors, arena lock held
- * --------------------------------------------------------------------------- */
+/* --- descriptors, arena lock held ----------------------------------------------------------------------- */
 
 static struct mapping *descriptor_take(void)
 {
@@ -64,8 +63,7 @@ static bool mapping_publish(struct mapping *mapping, void *start, size_t length)
     return false;
 }
 
-/* --- allocating
- * --------------------------------------------------------------------------------------------- */
+/* --- allocating ----------------------------------------------------------------------------------------- */
 
 /* A stuck one that fits and is not more than twice too large. */
 static void *stuck_take(size_t length, size_t alignment)
@@ -115,8 +113,7 @@ void *mapping_alloc(size_t size, size_t alignment, bool *ret_zeroed)
     return mapping == NULL ? NULL : mapping_create(mapping, length, alignment);
 }
 
-/* --- freeing
- * ------------------------------------------------------------------------------------------------ */
+/* --- freeing -------------------------------------------------------------------------------------------- */
 
 /* The kernel refused: the map shows it again, so that its address is known, and a later request may have it.
  */
@@ -170,8 +167,7 @@ bool mappings_retry_unmap(void)
     return any;
 }
 
-/* --- realloc
- * ------------------------------------------------------------------------------------------------ */
+/* --- realloc -------------------------------------------------------------------------------------------- */
 
 static uintptr_t granules_end(uintptr_t start, size_t length)
 {

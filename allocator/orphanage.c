@@ -13,8 +13,7 @@
 /* How many orphans of one class to look at: they may all be queued, or without a ledger. */
 #define ADOPT_TRIES 8
 
-/* --- the orphanage
- * ------------------------------------------------------------------------------------------ */
+/* --- the orphanage -------------------------------------------------------------------------------------- */
 
 static struct pool **orphan_ring(struct pool *pool, struct pool **ret_none)
 {
@@ -125,8 +124,7 @@ struct pool *orphanage_adopt(struct heap *heap, unsigned class)
     return NULL;
 }
 
-/* --- threads come and go
- * ------------------------------------------------------------------------------------ */
+/* --- threads come and go -------------------------------------------------------------------------------- */
 
 void heap_reset(struct heap *heap)
 {

@@ -17,8 +17,7 @@
 
 #define FAILED(result) ((unsigned long)(result) > -4096ul)
 
-/* --- the door ---------------------------------------------------------------------------------------------
- */
+/* --- the door ------------------------------------------------------------------------------------------- */
 
 static long door(long number, long a, long b, long c, long d, long e, long f)
 {
@@ -51,8 +50,7 @@ static bool must_fail(void)
     return __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) == load_relaxed(&fail_at);
 }
 
-/* --- memory -----------------------------------------------------------------------------------------------
- */
+/* --- memory --------------------------------------------------------------------------------------------- */
 
 static void *map_raw(void *hint, size_t size)
 {
@@ -153,8 +151,7 @@ void *platform_window(uint64_t random)
 #endif
 }
 
-/* --- the rest ---------------------------------------------------------------------------------------------
- */
+/* --- the rest ------------------------------------------------------------------------------------------- */
 
 static uint64_t scramble(uint64_t x)
 {
@@ -191,8 +188,7 @@ int platform_thread_id(void)
     return (int)door(SYS_gettid, 0, 0, 0, 0, 0, 0);
 }
 
-/* --- locks: 0 free, 1 held, 2 held and somebody may sleep --------------------------------------------------
- */
+/* --- locks: 0 free, 1 held, 2 held and somebody may sleep ----------------------------------------------- */
 
 #define SPINS 100
 

@@ -50,8 +50,7 @@ void pool_release(struct pool *pool)
     slots_give(chunk_of(pool), slot_index(pool), pool->slots, true);
 }
 
-/* --- filling the list
- * --------------------------------------------------------------------------------------- */
+/* --- filling the list ----------------------------------------------------------------------------------- */
 
 /* The list is complete before `carved` covers it: whoever looks in between sees free blocks that were never
  * carved, which is no contradiction, instead of carved ones that are on no list, which would look alive. */
@@ -108,8 +107,7 @@ void pool_drop_list(struct pool *pool)
     state_report_corruption(block);
 }
 
-/* --- is it a block, is it free
- * ------------------------------------------------------------------------------ */
+/* --- is it a block, is it free -------------------------------------------------------------------------- */
 
 /* Is p on the list that starts at `block`? Each step is checked to stay in the pool, and their number is
  * bounded, so a list that its owner changes meanwhile, or that was overwritten, ends the search and misleads
@@ -158,8 +156,7 @@ enum alloc_status pool_check(const struct pool *pool, uintptr_t p, uint32_t *ret
     return ALLOC_OK;
 }
 
-/* --- after a fork
- * -------------------------------------------------------------------------------------------- */
+/* --- after a fork --------------------------------------------------------------------------------------- */
 
 struct marks {
     uint64_t word[POOL_CAPACITY_MAX / 64];

@@ -59,8 +59,7 @@ static inline uint32_t pool_index(const struct pool *pool, uint32_t offset)
     return (uint32_t)(((unsigned __int128)offset * pool->divisor) >> 64);
 }
 
-/* --- a free block's two words ------------------------------------------------------------------------------
- */
+/* --- a free block's two words --------------------------------------------------------------------------- */
 
 static inline void free_block_write(struct free_block *block, const struct free_block *next, uint64_t secret)
 {
@@ -80,8 +79,7 @@ static inline struct free_block *free_block_next(const struct free_block *block,
     return (struct free_block *)(uintptr_t)(load_relaxed(&block->link) ^ secret);
 }
 
-/* --- the two halves of the fast paths ----------------------------------------------------------------------
- */
+/* --- the two halves of the fast paths ------------------------------------------------------------------- */
 
 /* A block, or NULL: the list is empty, or its first block was written over. */
 static inline void *pool_pop(struct pool *pool, uint64_t secret)

@@ -11,10 +11,10 @@
  * notify says whether the owner will look by itself
  *   QUIET    it will: the pool is on its list of usable pools. Pushers only push.
  *   WATCHED  it will not: the pool is full and off the list (or belongs to the orphanage). The one push that
- * finds WATCHED makes it QUEUED, and then puts the pool on its owner's pending stack. QUEUED   the pool is on
- * that stack, or about to be. Pushers only push. Only the owner leaves these states: WATCHED -> QUIET when it
- * relists the pool by itself (a compare and swap, which fails if a pusher was first), QUEUED -> QUIET when it
- * drains the stack.
+ *            finds WATCHED makes it QUEUED, and then puts the pool on its owner's pending stack.
+ *   QUEUED   the pool is on that stack, or about to be. Pushers only push.
+ * Only the owner leaves these states: WATCHED -> QUIET when it relists the pool by itself (a compare and swap,
+ * which fails if a pusher was first), QUEUED -> QUIET when it drains the stack.
  *
  * Invariants
  *   A QUEUED pool keeps its owner until that owner drains it: the pusher may read `owner` after its swap and

@@ -18,8 +18,7 @@ struct verify {
     uint64_t dirty, mapped; /* recounted */
 };
 
-/* --- telling
- * ------------------------------------------------------------------------------------------------ */
+/* --- telling -------------------------------------------------------------------------------------------- */
 
 static void breach(struct verify *verify, const char *what, const void *where)
 {
@@ -44,8 +43,7 @@ static void expect(struct verify *verify, bool holds, const char *what, const vo
         breach(verify, what, where);
 }
 
-/* --- pools
- * -------------------------------------------------------------------------------------------------- */
+/* --- pools ---------------------------------------------------------------------------------------------- */
 
 /* Marks the list's blocks; the number of blocks, or a breach. */
 static uint32_t check_list(struct verify *verify, const struct pool *pool, const struct free_block *block,
@@ -133,8 +131,7 @@ static void check_pool(struct verify *verify, const struct pool *pool)
     check_lists(verify, pool);
 }
 
-/* --- rings
- * -------------------------------------------------------------------------------------------------- */
+/* --- rings ---------------------------------------------------------------------------------------------- */
 
 static void check_ring(struct verify *verify, const struct heap *heap, const struct pool *first, int class)
 {
@@ -156,8 +153,7 @@ static void check_heap(struct verify *verify, const struct heap *heap)
         check_ring(verify, heap, heap->full, -1);
 }
 
-/* --- chunks
- * ------------------------------------------------------------------------------------------------- */
+/* --- chunks --------------------------------------------------------------------------------------------- */
 
 /* Returns the slot after what starts at `slot`. */
 static unsigned check_slot(struct verify *verify, const struct chunk *chunk, unsigned slot)
@@ -204,8 +200,7 @@ static void check_chunk(struct verify *verify, const struct chunk *chunk)
         slot = check_slot(verify, chunk, slot);
 }
 
-/* --- arenas, totals
- * ----------------------------------------------------------------------------------------- */
+/* --- arenas, totals ------------------------------------------------------------------------------------- */
 
 static void check_arena_bins(struct verify *verify)
 {

@@ -40,8 +40,7 @@ void walk_block(struct walk *walk, const struct walk_block *block)
         walk->stopped = !walk->visitor->block(walk->visitor->ctx, block);
 }
 
-/* --- mappings
- * ----------------------------------------------------------------------------------------------- */
+/* --- mappings ------------------------------------------------------------------------------------------- */
 
 static bool mapping_is_sane(const struct mapping *mapping)
 {
@@ -78,8 +77,7 @@ static void walk_mapping(struct walk *walk, uint64_t granule, uint64_t addr)
     walk_block(walk, &block);
 }
 
-/* --- the address map
- * ---------------------------------------------------------------------------------------- */
+/* --- the address map ------------------------------------------------------------------------------------ */
 
 static void walk_entry(struct walk *walk, uint64_t granule, uint64_t entry)
 {
@@ -121,8 +119,7 @@ static enum walk_status walk_map(struct walk *walk, uint64_t map)
     return WALK_OK;
 }
 
-/* --- metadata memory
- * ---------------------------------------------------------------------------------------- */
+/* --- metadata memory ------------------------------------------------------------------------------------ */
 
 static void walk_metadata_table(struct walk *walk, const struct metadata_table *table, uint64_t addr)
 {
@@ -156,8 +153,7 @@ static void walk_metadata(struct walk *walk, uint64_t addr)
     }
 }
 
-/* --- the whole
- * ---------------------------------------------------------------------------------------------- */
+/* --- the whole ------------------------------------------------------------------------------------------ */
 
 static enum walk_status root_check(const struct alloc_root *root)
 {

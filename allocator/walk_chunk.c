@@ -19,8 +19,7 @@ struct view {
     uint64_t free[POOL_CAPACITY_MAX / 64];
 };
 
-/* --- free lists
- * --------------------------------------------------------------------------------------------- */
+/* --- free lists ----------------------------------------------------------------------------------------- */
 
 static bool read_free_block(struct walk *walk, const struct view *view, uint64_t offset,
                             struct free_block *ret)
@@ -75,8 +74,7 @@ static void mark_free(struct walk *walk, struct view *view)
         mark_list(walk, view, view->start + (uint64_t)(head - 1) * pool->block_size);
 }
 
-/* --- one pool
- * ----------------------------------------------------------------------------------------------- */
+/* --- one pool ------------------------------------------------------------------------------------------- */
 
 static bool pool_is_sane(const struct pool *pool, unsigned slot)
 {
@@ -144,8 +142,7 @@ static void walk_span(struct walk *walk, unsigned slot, uint64_t start)
     walk_block(walk, &block);
 }
 
-/* --- one chunk
- * ---------------------------------------------------------------------------------------------- */
+/* --- one chunk ------------------------------------------------------------------------------------------ */
 
 static void walk_slot(struct walk *walk, unsigned slot, uint64_t start)
 {

@@ -33,8 +33,7 @@ struct sketch {
 
 static const char class_letters[] = "RPLCI";
 
-/* --- building
- * ------------------------------------------------------------------------------------------------ */
+/* --- building ------------------------------------------------------------------------------------------- */
 static int by_source(const void *a, const void *b)
 {
     const struct ref *x = a, *y = b;
@@ -95,8 +94,7 @@ static struct sketch sketch_of(const char *text, uint32_t blocks)
     return s;
 }
 
-/* --- the model: the definitions, word by word, with matrices
- * ------------------------------------------------- */
+/* --- the model: the definitions, word by word, with matrices -------------------------------------------- */
 struct model {
     bool firm[MAX_BLOCKS];              /* a path of firm references from a strict root */
     bool any[MAX_BLOCKS];               /* a path of any references from any root */
@@ -195,8 +193,7 @@ static struct model model_of(const struct sketch *s)
     return m;
 }
 
-/* --- comparing
- * ----------------------------------------------------------------------------------------------- */
+/* --- comparing ------------------------------------------------------------------------------------------ */
 static void check_counts(const struct graph *g, const struct model *m, uint32_t b)
 {
     struct graph_counts got = graph_counts_of(g, b), want = m->counts[b];
@@ -304,8 +301,7 @@ static void check_against_model(const struct graph *g, const struct sketch *s)
     check_heads(g, s, &m);
 }
 
-/* --- shapes by hand
- * ------------------------------------------------------------------------------------------ */
+/* --- shapes by hand ------------------------------------------------------------------------------------- */
 static const struct shape {
     const char *name, *refs, *expected;
 } shapes[] = {
@@ -406,8 +402,7 @@ START_TEST(holders_make_the_shortest_path)
 }
 END_TEST
 
-/* --- bad input
- * ----------------------------------------------------------------------------------------------- */
+/* --- bad input ------------------------------------------------------------------------------------------ */
 static bool stop_at_first(void *ctx, uint32_t from, uint32_t to, uint32_t word, enum graph_ref kind)
 {
     (void)from, (void)to, (void)word, (void)kind;
@@ -447,8 +442,7 @@ START_TEST(empty_graph_has_no_heads)
 }
 END_TEST
 
-/* --- random graphs
- * ------------------------------------------------------------------------------------------- */
+/* --- random graphs -------------------------------------------------------------------------------------- */
 static uint64_t next_random(uint64_t *state)
 {
     *state = *state * 6364136223846793005u + 1442695040888963407u;
@@ -493,8 +487,7 @@ START_TEST(random_graphs_agree_with_the_model)
 }
 END_TEST
 
-/* --- depth
- * --------------------------------------------------------------------------------------------------- */
+/* --- depth ---------------------------------------------------------------------------------------------- */
 static struct graph *list_of(uint32_t blocks, bool ring, bool held)
 {
     struct graph *g = graph_new(blocks, 1);
@@ -528,8 +521,7 @@ START_TEST(list_of_ten_million_needs_no_stack)
 }
 END_TEST
 
-/* --- memory that runs out
- * ------------------------------------------------------------------------------------ */
+/* --- memory that runs out ------------------------------------------------------------------------------- */
 struct ration {
     uint32_t left; /* how many requests succeed; then one fails, later ones succeed again */
     uint32_t asked;

@@ -21,8 +21,7 @@
 #define NOINLINE  __attribute__((noinline))
 #define BARRIER() __asm__ volatile("" ::: "memory")
 
-/* --- rules
- * -------------------------------------------------------------------------------------------------- */
+/* --- rules ---------------------------------------------------------------------------------------------- */
 
 static void put_and_expect(uint64_t pc, uint32_t epoch, struct rule rule)
 {
@@ -60,8 +59,7 @@ START_TEST(rule_is_forgotten_when_code_was_unloaded)
 }
 END_TEST
 
-/* --- sites
- * -------------------------------------------------------------------------------------------------- */
+/* --- sites ---------------------------------------------------------------------------------------------- */
 
 static uint32_t path_of(uint64_t seed, unsigned depth)
 {
@@ -128,8 +126,7 @@ START_TEST(threads_that_meet_a_stack_at_once_agree_on_its_site)
 }
 END_TEST
 
-/* --- walks
- * --------------------------------------------------------------------------------------------------- */
+/* --- walks ---------------------------------------------------------------------------------------------- */
 
 struct trail {
     unsigned count;
@@ -291,8 +288,7 @@ START_TEST(a_walk_stops_with_a_mark_at_code_without_unwind_information)
 }
 END_TEST
 
-/* --- the ledger
- * -------------------------------------------------------------------------------------- */
+/* --- the ledger ----------------------------------------------------------------------------------------- */
 
 START_TEST(a_ledger_entry_holds_site_size_and_kind_and_survives_free)
 {

@@ -56,8 +56,7 @@ static struct pool *pool_of(void *p)
     return chunk_descriptor((uintptr_t)p);
 }
 
-/* --- the remote word's states
- * -------------------------------------------------------------------------------- */
+/* --- the remote word's states --------------------------------------------------------------------------- */
 
 START_TEST(a_full_pool_is_watched_queued_by_the_first_remote_free_and_usable_again)
 {
@@ -114,8 +113,7 @@ START_TEST(everything_freed_remotely_comes_back)
 }
 END_TEST
 
-/* --- threads that end
- * ---------------------------------------------------------------------------------------- */
+/* --- threads that end ----------------------------------------------------------------------------------- */
 
 START_TEST(pools_of_an_ended_thread_are_adopted)
 {
@@ -200,8 +198,7 @@ START_TEST(thousands_of_short_threads_leave_memory_flat)
 }
 END_TEST
 
-/* --- all at once
- * --------------------------------------------------------------------------------------------- */
+/* --- all at once ---------------------------------------------------------------------------------------- */
 
 #define CROWD     4
 #define EXCHANGES 60000
@@ -261,8 +258,7 @@ START_TEST(a_crowd_that_exchanges_blocks_and_dies_leaves_a_sound_heap)
 }
 END_TEST
 
-/* --- fork
- * ---------------------------------------------------------------------------------------------------- */
+/* --- fork ----------------------------------------------------------------------------------------------- */
 
 static bool stop;
 

@@ -38,13 +38,14 @@ enum ledger_state { LEDGER_NEVER, LEDGER_LIVE, LEDGER_FREED };
 #define LEDGER_IGNORED 1u
 
 struct ledger_entry {
-    uint32_t site;       /* 0: none */
-    uint32_t size_low;   /* the size asked for, 48 bits */
+    uint32_t site;     /* 0: none */
+    uint32_t size_low; /* the size asked for, 48 bits */
     uint16_t size_high;
-    uint8_t kind;        /* enum alloc_kind */
-    uint8_t state;       /* enum ledger_state */
-    uint8_t generation;  /* forks between the recording's first process and the one that allocated, saturating */
-    uint8_t flags;       /* LEDGER_IGNORED */
+    uint8_t kind;  /* enum alloc_kind */
+    uint8_t state; /* enum ledger_state */
+    uint8_t
+        generation; /* forks between the recording's first process and the one that allocated, saturating */
+    uint8_t flags;  /* LEDGER_IGNORED */
     uint8_t reserved[2];
 };
 _Static_assert(sizeof(struct ledger_entry) == 16, "the allocator keeps 16 bytes per block");
@@ -69,9 +70,10 @@ struct site_node {
     uint32_t module; /* index into modules, or MODULE_NONE */
 };
 
-#define MODULE_NONE      0xffffffffu
-#define SITE_SEGMENTS    20u
-#define SITE_SEGMENT_LOG 12u /* segment 0 holds 2^12 nodes, segment k > 0 holds 2^(11+k): ids are contiguous */
+#define MODULE_NONE   0xffffffffu
+#define SITE_SEGMENTS 20u
+#define SITE_SEGMENT_LOG                                                                                     \
+    12u /* segment 0 holds 2^12 nodes, segment k > 0 holds 2^(11+k): ids are contiguous */
 
 /* Segment 0 holds ids 0..4095; segment k >= 1 holds ids 2^(11+k) .. 2^(12+k)-1. */
 static inline uint32_t site_segment_of(uint32_t id)
@@ -89,11 +91,11 @@ static inline uint32_t site_segment_first(uint32_t segment)
 struct module_entry {
     uint64_t start, end; /* mapped range */
     uint64_t bias;       /* load bias: file address = ip - bias */
-    uint64_t path;       /* address of a NUL-terminated string in the target; "" for the main program until known */
+    uint64_t path; /* address of a NUL-terminated string in the target; "" for the main program until known */
     uint32_t path_length;
     uint32_t generation; /* counts loads: two modules that shared a range differ in it */
     uint8_t build_id_length;
-    uint8_t unloaded;    /* 1: seen to be gone; names stay */
+    uint8_t unloaded; /* 1: seen to be gone; names stay */
     uint8_t reserved[6];
     uint8_t build_id[MODULE_BUILD_ID_MAX];
 };
@@ -101,16 +103,16 @@ struct module_entry {
 struct record_root {
     uint64_t magic;
     uint32_t version;
-    uint32_t generation;              /* of this process, see ledger_entry */
-    uint32_t site_count;              /* nodes with id < site_count are complete (release store) */
-    uint32_t module_count;            /* likewise */
+    uint32_t generation;                  /* of this process, see ledger_entry */
+    uint32_t site_count;                  /* nodes with id < site_count are complete (release store) */
+    uint32_t module_count;                /* likewise */
     uint64_t site_segment[SITE_SEGMENTS]; /* addresses, 0 when not mapped yet */
-    uint64_t modules;                 /* address of struct module_entry[module_capacity] */
+    uint64_t modules;                     /* address of struct module_entry[module_capacity] */
     uint32_t module_capacity;
     uint32_t depth_limit;
-    uint64_t allocations, frees;      /* events recorded; sums over threads are not needed to be exact here */
-    uint64_t unrecorded;              /* allocations made while the recorder was busy in the same thread */
-    char unwinder[32];                /* which backend walks, for the report */
+    uint64_t allocations, frees; /* events recorded; sums over threads are not needed to be exact here */
+    uint64_t unrecorded;         /* allocations made while the recorder was busy in the same thread */
+    char unwinder[32];           /* which backend walks, for the report */
 };
 
 /* What the program has said about its memory (preload/heaptally.h); wire_target.annotations points here, 0 when it
@@ -137,11 +139,11 @@ struct annotation {
 
 struct annotation_table {
     uint64_t magic;
-    uint32_t version;  /* RECORD_LAYOUT_VERSION */
-    uint32_t count;    /* entries ever used */
+    uint32_t version; /* RECORD_LAYOUT_VERSION */
+    uint32_t count;   /* entries ever used */
     uint32_t capacity;
-    uint32_t dropped;  /* annotations that found no room */
-    uint64_t entries;  /* address of struct annotation[capacity] */
+    uint32_t dropped; /* annotations that found no room */
+    uint64_t entries; /* address of struct annotation[capacity] */
 };
 
 #endif

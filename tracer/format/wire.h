@@ -42,10 +42,10 @@
 
 #include <stdint.h>
 
-#define WIRE_MAGIC       0x48545731u /* "HTW1" */
-#define WIRE_VERSION     1u
-#define WIRE_MAX_LENGTH  (1u << 20) /* of one message; READ asks for at most this much */
-#define WIRE_PATH_MAX    4096u
+#define WIRE_MAGIC      0x48545731u /* "HTW1" */
+#define WIRE_VERSION    1u
+#define WIRE_MAX_LENGTH (1u << 20) /* of one message; READ asks for at most this much */
+#define WIRE_PATH_MAX   4096u
 
 #define WIRE_SNAPSHOT_PATH  "/tmp/.heaptally-"
 #define WIRE_SNAPSHOT_VALUE 0x48545a534e415031ull /* sival_ptr of the request */
@@ -57,7 +57,7 @@ enum wire_type {
     WIRE_MAPS,      /* companion: no body */
     WIRE_DATA,      /* target: the bytes; for MAPS possibly several, the last one empty */
     WIRE_DONE,      /* companion: struct wire_done */
-    WIRE_NOTE,      /* target: text, one line for the person: recording could not start, threads were not parked */
+    WIRE_NOTE, /* target: text, one line for the person: recording could not start, threads were not parked */
 };
 
 struct wire_header {
@@ -70,23 +70,23 @@ struct wire_header {
 struct wire_hello {
     int32_t pid, tid, parent; /* in the target's own pid namespace */
     uint32_t generation;      /* forks since the recording's first process */
-    uint32_t recording;       /* 1: allocations are recorded; 0: recording could not start (a NOTE says why) */
-    char program[256];        /* base name of /proc/self/exe */
+    uint32_t recording; /* 1: allocations are recorded; 0: recording could not start (a NOTE says why) */
+    char program[256];  /* base name of /proc/self/exe */
 };
 
 enum wire_reason {
-    WIRE_AT_EXIT = 1, /* exit(), return from main, last thread gone */
+    WIRE_AT_EXIT = 1,  /* exit(), return from main, last thread gone */
     WIRE_AT_FAST_EXIT, /* _exit, _Exit */
     WIRE_AT_QUICK_EXIT,
-    WIRE_AT_EXEC,     /* if the exec fails the process goes on and a later CHECK replaces this one */
-    WIRE_AT_SIGNAL,   /* a fatal signal that the settings name */
-    WIRE_ON_REQUEST,  /* a snapshot: the sender is a frozen copy */
+    WIRE_AT_EXEC,    /* if the exec fails the process goes on and a later CHECK replaces this one */
+    WIRE_AT_SIGNAL,  /* a fatal signal that the settings name */
+    WIRE_ON_REQUEST, /* a snapshot: the sender is a frozen copy */
 };
 
 enum thread_state {
     THREAD_PARKED = 1,
-    THREAD_SELF,      /* the thread that asks for the check; registers are those of the program's exit frame */
-    THREAD_UNPARKED,  /* did not answer: its stack is to be scanned whole */
+    THREAD_SELF,     /* the thread that asks for the check; registers are those of the program's exit frame */
+    THREAD_UNPARKED, /* did not answer: its stack is to be scanned whole */
 };
 
 /* x86-64 general registers, in the order of the DWARF numbering: rax rdx rcx rbx rsi rdi rbp rsp r8..r15. */
@@ -95,8 +95,8 @@ enum thread_state {
 
 struct thread_slot {
     int32_t tid;
-    uint32_t state;      /* enum thread_state */
-    uint64_t fs_base;    /* 0: not known */
+    uint32_t state;   /* enum thread_state */
+    uint64_t fs_base; /* 0: not known */
     uint64_t ip;
     uint64_t registers[THREAD_REGISTERS];
     uint32_t live_registers; /* bit i: registers[i] is the program's and counts as a root */
@@ -105,18 +105,19 @@ struct thread_slot {
 };
 
 struct wire_target {
-    uint32_t reason;         /* enum wire_reason */
-    int32_t status;          /* exit code or signal number */
-    int32_t pid, tid;        /* a living thread to address the process by */
-    uint64_t alloc_root;     /* struct alloc_root */
-    uint64_t record_root;    /* struct record_root, 0 when not recording */
-    uint64_t threads;        /* struct thread_slot[thread_count] */
+    uint32_t reason;      /* enum wire_reason */
+    int32_t status;       /* exit code or signal number */
+    int32_t pid, tid;     /* a living thread to address the process by */
+    uint64_t alloc_root;  /* struct alloc_root */
+    uint64_t record_root; /* struct record_root, 0 when not recording */
+    uint64_t threads;     /* struct thread_slot[thread_count] */
     uint32_t thread_count;
-    uint32_t static_tls_size; /* 0: not known */
+    uint32_t static_tls_size;    /* 0: not known */
     uint64_t own_start, own_end; /* the library's own image: its data is never a root */
-    uint64_t annotations;    /* struct annotation_table (see heaptally.h), 0: none */
-    uint64_t frozen_us;      /* how long parking the threads, and making the copy, took */
-    uint64_t own_allocations; /* since this process began or was forked: 0 in a forked child: nothing it could have lost */
+    uint64_t annotations;        /* struct annotation_table (see heaptally.h), 0: none */
+    uint64_t frozen_us;          /* how long parking the threads, and making the copy, took */
+    uint64_t
+        own_allocations; /* since this process began or was forked: 0 in a forked child: nothing it could have lost */
     uint64_t reserved[2];
 };
 
@@ -127,7 +128,7 @@ struct wire_read {
 };
 
 struct wire_done {
-    uint32_t verdict; /* enum rec_verdict of recording.h; informative */
+    uint32_t verdict;       /* enum rec_verdict of recording.h; informative */
     int32_t replace_status; /* unused by the library today: its program's exit code is never touched */
 };
 

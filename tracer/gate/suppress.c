@@ -25,8 +25,7 @@ struct suppressions {
     uint32_t count, room;
 };
 
-/* --- reading
- * ------------------------------------------------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------------------------------------- */
 struct source {
     const char *name;
     uint32_t line;
@@ -205,8 +204,7 @@ void suppressions_free(struct suppressions *list)
     free(list);
 }
 
-/* --- judging
- * ------------------------------------------------------------------------------------------------- */
+/* --- judging -------------------------------------------------------------------------------------------- */
 #define NOT_ASKED (REC_NONE - 1u)
 
 /* Stacks share frames and a rule looks at one frame at a time, so that each frame is asked once and its

@@ -6,9 +6,8 @@
  *           |  start / accepted / interior / end        reachable <- strict roots by accepted references
  *           v                                           possible  <- wide roots, or bare interior pointers
  *        block --> block --> block                      lost      no unreachable block refers to it: count 0
- *           ^                  |                        cycle     an unreachable strongly connected group
- * that no
- *           '------------------'                                  unreachable block outside it refers to
+ *           ^                  |                        cycle     an unreachable strongly connected group that
+ *           '------------------'                                  no unreachable block outside it refers to
  *                                                       indirect  unreachable, held by lost or cycle blocks
  *
  * Nodes are numbered 0..blocks-1 (blocks) and 0..roots-1 (roots, a space of their own). The caller adds every
@@ -74,8 +73,7 @@ bool graph_add_ref(struct graph *g, uint32_t from, uint32_t to, uint32_t word,
 /* Classify everything. false when memory is out. */
 bool graph_solve(struct graph *g);
 
-/* --- after graph_solve
- * --------------------------------------------------------------------------------------- */
+/* --- after graph_solve ---------------------------------------------------------------------------------- */
 struct graph_counts {
     uint32_t from_strict, from_wide; /* references from roots */
     uint32_t from_blocks;            /* from other live blocks, whatever their class */

@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- memory
- * -------------------------------------------------------------------------------------------------- */
+/* --- memory --------------------------------------------------------------------------------------------- */
 static void *resize_by_malloc(void *ctx, void *old, size_t bytes)
 {
     (void)ctx;
@@ -54,8 +53,7 @@ static size_t grown_room(size_t room)
     return room < 1024 ? 1024 : room + room / 2;
 }
 
-/* --- building
- * ------------------------------------------------------------------------------------------------ */
+/* --- building ------------------------------------------------------------------------------------------- */
 struct graph *graph_new(uint32_t blocks, uint32_t roots)
 {
     return graph_new_using(blocks, roots, resize_by_malloc, NULL);
@@ -151,8 +149,7 @@ bool graph_add_ref(struct graph *g, uint32_t from, uint32_t to, uint32_t word, e
     return true;
 }
 
-/* --- solving
- * ------------------------------------------------------------------------------------------------- */
+/* --- solving -------------------------------------------------------------------------------------------- */
 static bool answer_new(struct graph *g)
 {
     g->cls = graph_array(g, g->blocks, sizeof(*g->cls));
@@ -189,8 +186,7 @@ bool graph_solve(struct graph *g)
     return g->state == GRAPH_SOLVED;
 }
 
-/* --- reading
- * ------------------------------------------------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------------------------------------- */
 enum graph_class graph_class_of(const struct graph *g, uint32_t block)
 {
     return g->state == GRAPH_SOLVED ? g->cls[block] : GRAPH_REACHABLE;

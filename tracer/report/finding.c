@@ -21,8 +21,7 @@ struct view {
     FILE *out;
 };
 
-/* --- the head line
- * --------------------------------------------------------------------------------------------- */
+/* --- the head line -------------------------------------------------------------------------------------- */
 
 static void print_size(const struct view *v, uint64_t blocks, uint64_t bytes)
 {
@@ -70,8 +69,7 @@ static void print_head(const struct view *v, uint32_t number)
     fputc('\n', v->out);
 }
 
-/* --- the counts
- * ------------------------------------------------------------------------------------------------- */
+/* --- the counts ----------------------------------------------------------------------------------------- */
 
 static void print_counts(const struct view *v)
 {
@@ -101,8 +99,7 @@ static void print_counts(const struct view *v)
     fputc('\n', v->out);
 }
 
-/* --- edges
- * ------------------------------------------------------------------------------------------------------ */
+/* --- edges ---------------------------------------------------------------------------------------------- */
 
 static void print_holder(const struct view *v, const struct rec_edge *e)
 {
@@ -137,8 +134,7 @@ static void print_edges(const struct view *v)
     }
 }
 
-/* --- stacks
- * ----------------------------------------------------------------------------------------------------- */
+/* --- stacks --------------------------------------------------------------------------------------------- */
 
 /* Members of one instance, or holders, in the order of their stacks. */
 struct members {

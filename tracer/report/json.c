@@ -17,8 +17,7 @@
 
 #define SCHEMA "heaptally/1"
 
-/* --- values: NULL when memory is out, which the setters below pass on
- * ------------------------------------------- */
+/* --- values: NULL when memory is out, which the setters below pass on ----------------------------------- */
 
 /* Bytes that are no UTF-8 become U+FFFD. Control characters are valid in JSON (escaped) and stay. */
 static json_t *text(const char *from)
@@ -88,8 +87,7 @@ static json_t *done(struct object *o)
     return NULL;
 }
 
-/* --- one element of each array
- * ---------------------------------------------------------------------------------- */
+/* --- one element of each array -------------------------------------------------------------------------- */
 
 typedef json_t *element_fn(const struct recording *rec, uint32_t i);
 
@@ -228,8 +226,7 @@ static json_t *group(const struct recording *rec, uint32_t i)
     return done(&o);
 }
 
-/* --- what ran
- * ----------------------------------------------------------------------------------------------------- */
+/* --- what ran ------------------------------------------------------------------------------------------- */
 
 static json_t *run(const struct rec_meta *m)
 {

@@ -48,8 +48,7 @@ static struct symbols_module *find_module(struct symbols *s, const struct rec_mo
     return m;
 }
 
-/* --- names
- * -------------------------------------------------------------------------------------------------------- */
+/* --- names ---------------------------------------------------------------------------------------------- */
 
 /* With parameters: overloads differ in nothing else. *ret_owned is to be freed, and may be NULL. */
 static const char *demangled(const char *name, char **ret_owned)
@@ -89,8 +88,7 @@ static const char *symbol_name(struct symbols_module *m, Dwarf_Addr addr)
     return symbol == NULL ? NULL : symbol->name;
 }
 
-/* --- places
- * ------------------------------------------------------------------------------------------------------- */
+/* --- places --------------------------------------------------------------------------------------------- */
 
 struct place {
     const char *file; /* "" when not known */
@@ -136,8 +134,7 @@ static struct place place_of_call(Dwarf_Die *unit, Dwarf_Die *inlined)
     return p;
 }
 
-/* --- lines
- * -------------------------------------------------------------------------------------------------------- */
+/* --- lines ---------------------------------------------------------------------------------------------- */
 
 static bool add_line(struct recording *rec, const char *mangled, const struct place *p, bool inlined,
                      struct rec_frame *frame)

@@ -116,8 +116,7 @@ void symbols_module_free(struct symbols_module *m)
     free(m);
 }
 
-/* --- units by address
- * --------------------------------------------------------------------------------------------- */
+/* --- units by address ----------------------------------------------------------------------------------- */
 
 static bool add_range(struct symbols_module *m, Dwarf_Addr low, Dwarf_Addr high, Dwarf_Off unit)
 {

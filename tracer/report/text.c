@@ -30,8 +30,7 @@ static void print_verdict(const struct recording *rec, const struct report_optio
     fprintf(out, "%s\n", print_style(options->colour, STYLE_PLAIN));
 }
 
-/* --- what ran
- * --------------------------------------------------------------------------------------------------- */
+/* --- what ran ------------------------------------------------------------------------------------------- */
 
 static void print_when(const struct rec_meta *m, FILE *out)
 {
@@ -72,8 +71,7 @@ static void print_run(const struct recording *rec, const struct report_options *
     fputc('\n', out);
 }
 
-/* --- findings
- * --------------------------------------------------------------------------------------------------- */
+/* --- findings ------------------------------------------------------------------------------------------- */
 
 static uint32_t print_groups(const struct recording *rec, const struct report_options *options,
                              const uint32_t *groups, uint32_t count, uint32_t number, FILE *out)
@@ -116,8 +114,7 @@ static bool print_findings(const struct recording *rec, const struct report_opti
     return true;
 }
 
-/* --- figures
- * ---------------------------------------------------------------------------------------------------- */
+/* --- figures -------------------------------------------------------------------------------------------- */
 
 static void print_table(const struct rec_meta *m, FILE *out)
 {
