@@ -11,6 +11,9 @@
 #include "preload/face.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "preload/foreign.h"
 #include "preload/misuse.h"
@@ -40,6 +43,30 @@ static inline void *serve(enum alloc_kind kind, size_t size, size_t alignment)
     return alloc_malloc(size);
 }
 
+/* Signals wait while a recorded call is inside the allocator: a handler that allocates would find its own thread's
+ * locks taken. Two system calls are little beside a walk of the stack. Faults stay open: a program may live by them. */
+#define BIT(number) (1ull << ((number)-1))
+static const uint64_t held_signals =
+    ~(BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGILL) | BIT(SIGFPE) | BIT(SIGTRAP) | BIT(SIGSYS));
+
+/* The mask to go back to; all ones (no process has that) when the kernel, or a filter, refused. */
+static inline uint64_t signals_hold(void)
+{
+    int saved = errno;
+    uint64_t mask;
+    if (syscall(SYS_rt_sigprocmask, SIG_BLOCK, &held_signals, &mask, sizeof(mask)) != 0) {
+        mask = UINT64_MAX;
+        errno = saved;
+    }
+    return mask;
+}
+
+static inline void signals_release(uint64_t mask)
+{
+    if (mask != UINT64_MAX)
+        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+}
+
 static void note_block(void *p, uint32_t site, size_t size, enum alloc_kind kind)
 {
     struct alloc_block block = {0};
@@ -59,7 +86,9 @@ static __attribute__((noinline)) void *allocate_recorded(enum alloc_kind kind, s
 {
     bool capture = may_capture(thread_enter());
     uint32_t site = capture ? record_capture() : 0;
+    uint64_t mask = signals_hold();
     void *p = serve(kind, size, alignment);
+    signals_release(mask);
     if (p && capture)
         note_block(p, site, size, kind);
     else if (p)
@@ -94,7 +123,10 @@ static enum alloc_status free_recorded(void *p, struct ledger_entry *ret_entry)
         *ret_entry = *entry;
         record_free(entry);
     }
-    return alloc_free(p);
+    uint64_t mask = signals_hold();
+    status = alloc_free(p);
+    signals_release(mask);
+    return status;
 }
 
 static const char *call_name(enum release_call call)
@@ -162,7 +194,9 @@ static enum alloc_status resize_recorded(void *p, uint32_t site, size_t size, vo
         old = *entry;
         record_free(entry); /* now: once it has moved, the old entry may be another thread's */
     }
+    uint64_t mask = signals_hold();
     status = alloc_realloc(p, size, ret_block);
+    signals_release(mask);
     if (status == ALLOC_OK && *ret_block)
         note_resized(*ret_block, site, size, &old);
     else if (entry)

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "expect.h"
 
@@ -14,12 +15,14 @@ static void deepbind_is_harmless(void)
     if (!handle)
         return;
     char *(*copy)(const char *) = (char *(*)(const char *))dlsym(handle, "deep_copy");
+    void *program_break = sbrk(0);
     for (int i = 0; i < 100; i++) {
         char *p = copy("a text that is copied");
         EXPECT(strcmp(p, "a text that is copied") == 0);
         p = realloc(p, 500);
         free(p);
     }
+    EXPECT(sbrk(0) == program_break); /* the C library's own heap would have begun there */
     dlclose(handle);
 }
 
@@ -81,6 +84,10 @@ static void c_librarys_own_blocks_go_back_to_it(void)
         memset(p, 'p', sizes[i]);
         EXPECT(malloc_usable_size(p) >= sizes[i]);
         free(p);
+        char *again = their_malloc(sizes[i]);
+        EXPECT(sizes[i] > 1000 ||
+               again == p); /* it really went back: small ones are handed out last in, first out */
+        free(again);
         q[0] = 'q';
         q = realloc(q, sizes[i] * 2);
         EXPECT(q && q[0] == 'q');
