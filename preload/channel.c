@@ -2,6 +2,7 @@
 #include "preload/channel.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -103,12 +104,21 @@ void channel_close(struct channel *channel)
 /* --- messages
  * -------------------------------------------------------------------------------------------------------- */
 
+/* A program may have made the socket non-blocking, along with all that it found open. true: try again. */
+static bool may_retry(const struct channel *channel, long result, short event)
+{
+    struct pollfd wait = {.fd = channel->fd, .events = event};
+    if (result == -EAGAIN)
+        kernel_call(SYS_poll, (long)&wait, 1, -1);
+    return result == -EAGAIN || result == -EINTR;
+}
+
 static bool send_all(struct channel *channel, const void *bytes, size_t length, int flags)
 {
     const char *at = bytes;
     while (length) {
         long n = kernel_call6(SYS_sendto, channel->fd, (long)at, (long)length, MSG_NOSIGNAL | flags, 0, 0);
-        if (n == -EINTR || n == -EAGAIN)
+        if (may_retry(channel, n, POLLOUT))
             continue;
         if (n <= 0)
             return false;
@@ -135,7 +145,7 @@ static bool receive_all(struct channel *channel, void *bytes, size_t length)
     char *at = bytes;
     while (length) {
         long n = kernel_call6(SYS_recvfrom, channel->fd, (long)at, (long)length, 0, 0, 0);
-        if (n == -EINTR || n == -EAGAIN)
+        if (may_retry(channel, n, POLLIN))
             continue;
         if (n <= 0)
             return false;

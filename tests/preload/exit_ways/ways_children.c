@@ -174,6 +174,13 @@ static int closed_all(void)
     close_range(3, ~0u, 0);
     return 3;
 }
+static int nonblocking_all(void)
+{
+    for (int fd = 3; fd < 1100; fd++)
+        fcntl(fd, F_SETFL, O_NONBLOCK);
+    map_page(); /* more to send than a socket holds */
+    return 3;
+}
 /* Every number is something else now; nothing may be written into it. */
 static int reused_all(void)
 {
@@ -194,5 +201,5 @@ const struct way ways_children[] = {
     WAY(by_execl),   WAY(by_execlp),  WAY(by_execle),          WAY(by_execv),    WAY(by_execve),
     WAY(by_execvp),  WAY(by_execvpe), WAY(by_fexecve),         WAY(by_execveat), WAY(exec_nothing),
     WAY(exec_fails), WAY(fork_child), WAY(fork_fork),          WAY(vfork_exit),  WAY(vfork_exec),
-    WAY(spawned),    WAY(raw_fork),   WAY(exit_while_forking), WAY(closed_all),  WAY(reused_all),
-    {NULL, NULL}};
+    WAY(spawned),    WAY(raw_fork),   WAY(exit_while_forking), WAY(closed_all),  WAY(nonblocking_all),
+    WAY(reused_all), {NULL, NULL}};
