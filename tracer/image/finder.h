@@ -66,7 +66,8 @@ static inline uint32_t finder_find(const struct finder *finder, uint64_t value, 
 {
     if (value - finder->low >= finder->span)
         return FINDER_NONE;
-    const uint32_t *leaf = finder->top[value >> (FINDER_GRANULE_BITS + FINDER_LEAF_BITS)];
+    const uint32_t *leaf =
+        finder->top[value >> (FINDER_GRANULE_BITS + FINDER_LEAF_BITS) & ((1u << FINDER_TOP_BITS) - 1)];
     uint32_t entry = leaf ? leaf[value >> FINDER_GRANULE_BITS & ((1u << FINDER_LEAF_BITS) - 1)] : 0;
     if (entry == 0)
         return FINDER_NONE;
