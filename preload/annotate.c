@@ -9,6 +9,7 @@
 #include "preload/face.h"
 
 #include "allocator/platform.h"
+#include "preload/heaptally.h"
 #include "preload/thread.h"
 
 #define CAPACITY 32768u
@@ -80,8 +81,6 @@ static void table_remove(uint64_t start, uint64_t end, enum annotation_kind kind
 }
 
 /* --- the surface --------------------------------------------------------------------------------- */
-
-#include "preload/heaptally.h"
 
 EXPORT void __lsan_ignore_object(const void *p)
 {

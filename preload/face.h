@@ -73,7 +73,7 @@ extern __thread struct thread_face thread_face;
 void thread_start(void); /* makes the key: from the first call, so that no program can have taken them all */
 void thread_arm(void);   /* from a fresh thread's first slow call */
 
-/* --- delete.c --- */
+/* --- delete.c ------------------------------------------------------------------------------------ */
 
 void delete_start(void);
 /* The block was not allocated by what goes with `call`. */

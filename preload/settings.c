@@ -113,8 +113,7 @@ static bool read_number(struct piece p, int64_t low, int64_t high, int64_t *ret)
     return true;
 }
 
-/* --- one reader per type: *field is untouched when the value is no good
- * ------------------------------------- */
+/* --- one reader per type; *field is untouched when the value is no good -------------------------- */
 
 static bool read_bool(struct piece value, bool *field)
 {
