@@ -231,6 +231,7 @@ bool record_start(const struct record_config *config, const char **ret_why)
         *ret_why = "libunwind cannot walk this process's stack";
         return false;
     }
+    unwinder->settle();
     is_on = true;
     return true;
 }

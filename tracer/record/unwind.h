@@ -50,6 +50,8 @@ struct unwinder {
     const char *name;
     /* Find what is needed; false with one clause in *ret_why. Called once, one thread, outside malloc. */
     bool (*start)(const char **ret_why);
+    /* After the first walk: what starting left behind that the program could notice goes away. Still one thread. */
+    void (*settle)(void);
     /* What a context needs of the backend: an opaque state, made once a context; NULL when it cannot be had.
      * Blocks that it takes from malloc are told to own_block. */
     void *(*new_state)(void (*own_block)(void *block));

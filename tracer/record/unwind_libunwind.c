@@ -25,7 +25,10 @@
 #include "tracer/record/unwind.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "allocator/platform.h"
 #include "tracer/record/libunwind_state.h"
@@ -35,8 +38,47 @@
 
 struct libunwind_functions lib;
 
+/* --- libunwind's pipe -----------------------------------------------------------------------------------------
+ * It opens one at its first use, with which its local half asks whether memory can be read. We never use that half, and the
+ * program expects its own files at the numbers the pipe took. */
+
+static int
+    free_before[2]; /* the two lowest descriptors free before libunwind was loaded; constant after start */
+
+static void note_free_descriptors(void)
+{
+    int fd = 0;
+
+    for (int i = 0; i < 2; i++, fd++) {
+        while (fd < 1024 && fcntl(fd, F_GETFD) != -1)
+            fd++;
+        free_before[i] = fd;
+    }
+}
+
+static bool is_pipe(int fd, ino_t *ret_inode)
+{
+    struct stat info;
+
+    if (fstat(fd, &info) != 0 || !S_ISFIFO(info.st_mode))
+        return false;
+    *ret_inode = info.st_ino;
+    return true;
+}
+
+static void libunwind_settle(void)
+{
+    ino_t in, out;
+
+    if (is_pipe(free_before[0], &in) && is_pipe(free_before[1], &out) && in == out) {
+        close(free_before[0]);
+        close(free_before[1]);
+    }
+}
+
 static bool libunwind_start(const char **ret_why)
 {
+    note_free_descriptors();
     void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
     const struct {
         const char *name;
@@ -169,6 +211,7 @@ static enum site_end libunwind_walk(void *arg, const struct unwind_request *requ
 const struct unwinder unwinder_libunwind = {
     .name = "libunwind",
     .start = libunwind_start,
+    .settle = libunwind_settle,
     .new_state = libunwind_new_state,
     .forget = libunwind_forget,
     .walk = libunwind_walk,
