@@ -101,8 +101,7 @@ void channel_close(struct channel *channel)
     channel->fd = -1;
 }
 
-/* --- messages
- * -------------------------------------------------------------------------------------------------------- */
+/* --- messages ------------------------------------------------------------------------------------------- */
 
 /* A program may have made the socket non-blocking, along with all that it found open. true: try again. */
 static bool may_retry(const struct channel *channel, long result, short event)

@@ -39,9 +39,7 @@ bool freeze_is_ours(void)
     return freeze.pid && freeze.recording && freeze.pid == kernel_pid();
 }
 
-/* --- the lock
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- the lock ------------------------------------------------------------------------------------------- */
 
 /* A thread that waits inside the library holds nothing yet (first in the lock order): it may be parked here.
  */
@@ -77,8 +75,7 @@ void freeze_unlock(void)
     kernel_futex_wake(&lock_owner, INT_MAX);
 }
 
-/* --- the signal
- * ------------------------------------------------------------------------------------------------------- */
+/* --- the signal ----------------------------------------------------------------------------------------- */
 
 static bool is_snapshot_request(const siginfo_t *info)
 {
@@ -161,8 +158,7 @@ void freeze_park_here(void)
         ways_out_raise_due();
 }
 
-/* --- what the companion is told
- * ------------------------------------------------------------------------------------------ */
+/* --- what the companion is told ------------------------------------------------------------------------- */
 
 static uint64_t now_us(void)
 {
@@ -234,8 +230,7 @@ void freeze_allow_reader(const struct channel *to)
     kernel_call(SYS_prctl, PR_SET_PTRACER, to->peer_pid > 0 ? to->peer_pid : -1L, 0);
 }
 
-/* --- the connection
- * -------------------------------------------------------------------------------------------------------- */
+/* --- the connection ------------------------------------------------------------------------------------- */
 
 static void program_name(char *name, size_t size)
 {
@@ -268,9 +263,7 @@ static bool connect_to_companion(const char *why_not)
     return false;
 }
 
-/* --- the check
- * -------------------------------------------------------------------------------------------------------------
- */
+/* --- the check ------------------------------------------------------------------------------------------ */
 
 static void check_frozen(const struct freeze_how *how)
 {
@@ -333,9 +326,7 @@ void freeze_check(enum wire_reason reason, int status)
     freeze_check_from(reason, status, NULL);
 }
 
-/* --- start, fork
- * -------------------------------------------------------------------------------------------------------------
- */
+/* --- start, fork ---------------------------------------------------------------------------------------- */
 
 /* The loader's own count of the static TLS of every thread. It is private to the C library: absent, it is not
  * known. */

@@ -50,13 +50,11 @@ void freeze_allow_reader(const struct channel *channel);
  * frame. */
 void freeze_check_from(enum wire_reason reason, int status, const struct thread_slot *self);
 
-/* --- snapshot.c
- * ----------------------------------------------------------------------------------------------------- */
+/* --- snapshot.c ----------------------------------------------------------------------------------------- */
 
 void snapshot_take(const struct thread_slot *here);
 
-/* --- ways_out.c
- * ------------------------------------------------------------------------------------------------------- */
+/* --- ways_out.c ----------------------------------------------------------------------------------------- */
 
 void ways_out_start(void);
 void ways_out_raise_due(void); /* a fatal signal that came inside the library */

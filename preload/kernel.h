@@ -50,8 +50,7 @@ static inline int kernel_tid(void)
     return (int)kernel_call(SYS_gettid, 0, 0, 0);
 }
 
-/* --- files: names are absolute
- * --------------------------------------------------------------------------------- */
+/* --- files: names are absolute -------------------------------------------------------------------------- */
 
 int kernel_open(const char *path, int flags); /* adds O_CLOEXEC */
 void kernel_close(int fd);
@@ -60,15 +59,13 @@ size_t kernel_read(int fd, void *buffer, size_t size);
 /* The start of a small file, with a NUL behind it; its length, 0 when it cannot be read. */
 size_t kernel_read_file(const char *path, char *buffer, size_t size);
 
-/* --- futexes
- * ----------------------------------------------------------------------------------------------------- */
+/* --- futexes -------------------------------------------------------------------------------------------- */
 
 /* Sleep while *word == value, at most `ms` (0: no limit). */
 void kernel_futex_wait(const uint32_t *word, uint32_t value, uint32_t ms);
 void kernel_futex_wake(const uint32_t *word, int count);
 
-/* --- signals
- * ------------------------------------------------------------------------------------------------------- */
+/* --- signals -------------------------------------------------------------------------------------------- */
 
 struct kernel_action {
     void *handler;
@@ -91,9 +88,7 @@ bool kernel_action_get(int signal, struct kernel_action *ret);
 bool kernel_action_set(int signal, const struct kernel_action *action);
 uint64_t kernel_mask_set(uint64_t mask); /* returns the one before */
 
-/* --- text
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- text ----------------------------------------------------------------------------------------------- */
 
 /* Append at `at`, within `size` bytes, always NUL-terminated; returns the new end. */
 size_t text_add(char *buffer, size_t size, size_t at, const char *text);

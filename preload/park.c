@@ -50,8 +50,7 @@ static struct {
     int signal;
 } park = {.table = &first_table};
 
-/* --- the table
- * ------------------------------------------------------------------------------------------------------ */
+/* --- the table ------------------------------------------------------------------------------------------ */
 
 static void state_set(struct park_entry *entry, enum park_state state)
 {
@@ -119,8 +118,7 @@ static bool table_grow(uint32_t needed, bool may_lock)
     return true;
 }
 
-/* --- a parked thread's side
- * ------------------------------------------------------------------------------------------ */
+/* --- a parked thread's side ----------------------------------------------------------------------------- */
 
 static struct park_entry *entry_of(const struct park_table *table, int tid)
 {
@@ -152,8 +150,7 @@ void park_stand(const struct thread_slot *here)
         kernel_futex_wait(&park.epoch, epoch, 0);
 }
 
-/* --- the freezer's side
- * ---------------------------------------------------------------------------------------------- */
+/* --- the freezer's side --------------------------------------------------------------------------------- */
 
 struct listing {
     uint32_t hint;

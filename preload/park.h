@@ -57,8 +57,7 @@ void park_stand(const struct thread_slot *here);
 /* In a forked child: nobody is parked. */
 void park_forget(void);
 
-/* --- where a thread stands
- * ---------------------------------------------------------------------------------------- */
+/* --- where a thread stands ------------------------------------------------------------------------------ */
 
 /* From the context a signal handler got: all registers are the program's. */
 void slot_from_context(const void *context, struct thread_slot *ret);

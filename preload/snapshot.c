@@ -56,9 +56,7 @@ static long clone_twice(void)
     return number;
 }
 
-/* --- the copy
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- the copy ------------------------------------------------------------------------------------------- */
 
 /* Pipes and sockets held open here would keep their readers waiting for an end that the program has long
  * sent. What the companion may want to look at in /proc (epoll and its like) stays. */
@@ -113,9 +111,7 @@ static _Noreturn void copy_run(const char *path, struct wire_target *target, con
         kernel_call(SYS_exit_group, 0, 0, 0);
 }
 
-/* --- the program
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- the program ---------------------------------------------------------------------------------------- */
 
 /* Somebody who may ask listens there. A stray signal makes no copy. */
 static bool find_companion(char *path, size_t size)

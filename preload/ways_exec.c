@@ -42,8 +42,7 @@ __attribute__((constructor)) static void find_real(void)
     thread_leave();
 }
 
-/* --- will it succeed?
- * -------------------------------------------------------------------------------------------------- */
+/* --- will it succeed? ----------------------------------------------------------------------------------- */
 
 static bool may_run(int fd, const char *path)
 {
@@ -85,9 +84,7 @@ static void check_before(bool will_succeed)
         freeze_check(WIRE_AT_EXEC, 0);
 }
 
-/* --- the calls
- * -------------------------------------------------------------------------------------------------------------
- */
+/* --- the calls ------------------------------------------------------------------------------------------ */
 
 static int result_of(long result)
 {
@@ -144,8 +141,7 @@ EXPORT int execveat(int fd, const char *path, char *const argv[], char *const en
     return result_of(kernel_call6(SYS_execveat, fd, (long)path, (long)argv, (long)envp, flags, 0));
 }
 
-/* --- with the arguments as a list
- * ------------------------------------------------------------------------------------------ */
+/* --- with the arguments as a list ----------------------------------------------------------------------- */
 
 /* How many there are in front of the NULL. */
 static size_t count_arguments(va_list *list)

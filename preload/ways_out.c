@@ -53,8 +53,7 @@ EXPORT void _Exit(int status)
     end_process(status);
 }
 
-/* --- fatal signals
- * ----------------------------------------------------------------------------------------------------- */
+/* --- fatal signals -------------------------------------------------------------------------------------- */
 
 static uint32_t due_signal; /* waits for its thread to leave the library; any thread */
 
@@ -111,9 +110,7 @@ static void catch_fatal(int signal)
         kernel_action_set(signal, &ours);
 }
 
-/* --- start
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* --- start ---------------------------------------------------------------------------------------------- */
 
 int __cxa_at_quick_exit(void (*function)(void *), void *dso);
 

@@ -22,8 +22,7 @@ static bool all_bytes(const unsigned char *p, size_t size, unsigned char value)
     return true;
 }
 
-/* --- allocating
- * --------------------------------------------------------------------------------------------- */
+/* --- allocating ----------------------------------------------------------------------------------------- */
 
 START_TEST(every_edge_size_is_aligned_usable_and_freed)
 {
@@ -145,8 +144,7 @@ START_TEST(interception_makes_the_fast_paths_miss)
 }
 END_TEST
 
-/* --- realloc
- * ------------------------------------------------------------------------------------------------ */
+/* --- realloc -------------------------------------------------------------------------------------------- */
 
 START_TEST(realloc_keeps_the_content_between_all_kinds)
 {
@@ -200,8 +198,7 @@ START_TEST(a_mapping_grows_by_moving_pages_and_shrinks_in_place)
 }
 END_TEST
 
-/* --- ledger
- * ------------------------------------------------------------------------------------------------- */
+/* --- ledger --------------------------------------------------------------------------------------------- */
 
 static void *ledger_of(void *p)
 {
@@ -254,8 +251,7 @@ START_TEST(a_ledger_entry_stays_with_a_block_that_stays_and_is_new_with_one_that
 }
 END_TEST
 
-/* --- giving pools and ledgers back does not grow metadata
- * ---------------------------------------------------- */
+/* --- giving pools and ledgers back does not grow metadata ----------------------------------------------- */
 
 START_TEST(repeated_work_does_not_grow_metadata)
 {

@@ -25,8 +25,7 @@ struct model {
 };
 static struct model model;
 
-/* --- the shadow
- * ----------------------------------------------------------------------------------------------- */
+/* --- the shadow ----------------------------------------------------------------------------------------- */
 
 static size_t model_size(void)
 {
@@ -91,8 +90,7 @@ static void shadow_check_tag(const struct shadow *shadow)
     ck_assert_uint_eq(entry[1], shadow->tag);
 }
 
-/* --- the operations
- * --------------------------------------------------------------------------------------------- */
+/* --- the operations ------------------------------------------------------------------------------------- */
 
 static void do_alloc(struct shadow *shadow)
 {
@@ -146,8 +144,7 @@ static void do_free(struct shadow *shadow)
     shadow->p = NULL;
 }
 
-/* --- the walker beside the shadow
- * --------------------------------------------------------------------------------- */
+/* --- the walker beside the shadow ----------------------------------------------------------------------- */
 
 static int by_address(const void *a, const void *b)
 {
@@ -187,8 +184,7 @@ static void compare_with_walker(void)
     ck_assert_uint_eq(walked, expected);
 }
 
-/* --- runs
- * ------------------------------------------------------------------------------------------------------- */
+/* --- runs ----------------------------------------------------------------------------------------------- */
 
 static uint64_t setting(const char *name, uint64_t otherwise)
 {

@@ -91,8 +91,7 @@ START_TEST(one_survivor_pins_its_slot_only)
 }
 END_TEST
 
-/* --- 64 MiB of address space
- * ----------------------------------------------------------------------------------- */
+/* --- 64 MiB of address space ---------------------------------------------------------------------------- */
 
 static void limit_address_space(size_t bytes)
 {
@@ -143,8 +142,7 @@ START_TEST(realloc_that_finds_no_room_leaves_the_block)
 }
 END_TEST
 
-/* --- every n-th kernel call fails
- * ------------------------------------------------------------------------------ */
+/* --- every n-th kernel call fails ----------------------------------------------------------------------- */
 
 #define TRACE_STEPS 400
 #define TRACE_SLOTS 40

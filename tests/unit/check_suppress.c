@@ -9,8 +9,7 @@
 #include "tracer/gate/pattern.h"
 #include "tracer/gate/suppress.h"
 
-/* --- patterns
- * ------------------------------------------------------------------------------------------------ */
+/* --- patterns ------------------------------------------------------------------------------------------- */
 static const struct {
     const char *pattern, *text;
     bool matches;
@@ -125,8 +124,7 @@ START_TEST(many_stars_do_not_take_for_ever)
 }
 END_TEST
 
-/* --- files
- * --------------------------------------------------------------------------------------------------- */
+/* --- files ---------------------------------------------------------------------------------------------- */
 static char warnings[2048];
 
 static void keep_warning(const char *line)
@@ -247,8 +245,7 @@ START_TEST(long_file_is_read_whole)
 }
 END_TEST
 
-/* --- findings
- * ------------------------------------------------------------------------------------------------ */
+/* --- findings ------------------------------------------------------------------------------------------- */
 static uint32_t add_line(struct recording *rec, const char *function, const char *file)
 {
     char f[64], p[64];

@@ -45,8 +45,7 @@ static void expect_damage(const char *text)
     ck_assert_msg(strstr(complaint, text) != NULL, "said: %s", complaint);
 }
 
-/* --- refusing
- * --------------------------------------------------------------------------------------------------- */
+/* --- refusing ------------------------------------------------------------------------------------------- */
 
 static bool read_nothing(void *ctx, uint64_t addr, void *buf, size_t len)
 {
@@ -99,8 +98,7 @@ START_TEST(the_callback_stops_the_walk)
 }
 END_TEST
 
-/* --- regions
- * ---------------------------------------------------------------------------------------------------- */
+/* --- regions -------------------------------------------------------------------------------------------- */
 
 struct regions {
     uint64_t bytes[3];
@@ -138,8 +136,7 @@ START_TEST(regions_cover_chunks_mappings_and_metadata)
 }
 END_TEST
 
-/* --- a process stopped in the middle
- * ------------------------------------------------------------------------------- */
+/* --- a process stopped in the middle -------------------------------------------------------------------- */
 
 START_TEST(a_list_on_its_way_between_two_heads_is_free_all_the_time)
 {
@@ -161,8 +158,7 @@ START_TEST(a_list_on_its_way_between_two_heads_is_free_all_the_time)
 }
 END_TEST
 
-/* --- damage
- * ----------------------------------------------------------------------------------------------------- */
+/* --- damage --------------------------------------------------------------------------------------------- */
 
 START_TEST(damaged_descriptors_are_told_and_the_rest_is_walked)
 {
