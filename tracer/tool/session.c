@@ -112,7 +112,7 @@ static bool session_message(struct session *s, struct traced *t)
 }
 
 /* Whoever breaks the rules is closed, and keeps the reason instead of any verdict. */
-static void session_break(struct traced *t, enum peer_status status)
+static void session_break(struct session *s, struct traced *t, enum peer_status status)
 {
     if (status == PEER_OTHER_VERSION)
         snprintf(t->why_not, sizeof(t->why_not),
@@ -120,9 +120,11 @@ static void session_break(struct traced *t, enum peer_status status)
                  WIRE_VERSION);
     else
         snprintf(t->why_not, sizeof(t->why_not), "it sent a message that makes no sense");
-    if (t->state ==
-        TRACED_SILENT) /* settled as one that reported in: it loaded the library, of whatever version */
+    if (t->state == TRACED_SILENT) {
+        /* It counts as one that reported in: it loaded the library, of whatever version. */
         traced_hello(t, &(struct wire_hello){.pid = t->pid}, NULL, NULL);
+        s->main_last = t->is_main ? t : s->main_last;
+    }
     if (t->result[0])
         unlink(t->result);
     t->result[0] = '\0';
@@ -138,7 +140,7 @@ static void session_read(struct session *s, struct traced *t)
         if (status == PEER_CLOSED)
             traced_disconnected(t);
         else if (status != PEER_MESSAGE || !session_message(s, t))
-            session_break(t, status);
+            session_break(s, t, status);
     }
 }
 
