@@ -48,6 +48,7 @@ static enum image_status load_maps(struct image *image)
         image_note(image, "the target's memory map cannot be read");
         return IMAGE_UNREADABLE;
     }
+    image->memory.maps = &image->maps;
     if (image->maps.refused)
         image_note(image, "%zu lines of the target's memory map make no sense", image->maps.refused);
     return IMAGE_OK;

@@ -83,7 +83,7 @@ void maps_free(struct maps *maps)
     *maps = (struct maps){0};
 }
 
-const struct map *maps_find(const struct maps *maps, uint64_t addr)
+const struct map *maps_first_after(const struct maps *maps, uint64_t addr)
 {
     size_t low = 0, high = maps->count;
     while (low < high) {
@@ -93,7 +93,13 @@ const struct map *maps_find(const struct maps *maps, uint64_t addr)
         else
             high = middle;
     }
-    return low < maps->count && maps->items[low].start <= addr ? &maps->items[low] : NULL;
+    return low < maps->count ? &maps->items[low] : NULL;
+}
+
+const struct map *maps_find(const struct maps *maps, uint64_t addr)
+{
+    const struct map *map = maps_first_after(maps, addr);
+    return map && map->start <= addr ? map : NULL;
 }
 
 bool map_is_file(const struct map *map)

@@ -33,6 +33,8 @@ struct maps {
 bool maps_parse(char *text, struct maps *ret);
 void maps_free(struct maps *maps);
 
+/* The first mapping that ends after addr: the one that holds it, or the next; NULL: none. */
+const struct map *maps_first_after(const struct maps *maps, uint64_t addr);
 /* The mapping that holds addr, or NULL. */
 const struct map *maps_find(const struct maps *maps, uint64_t addr);
 

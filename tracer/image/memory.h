@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "tracer/image/image.h"
+#include "tracer/image/maps.h"
 
 #define MEMORY_PAGE       UINT64_C(4096)
 #define MEMORY_BITE       ((size_t)1 << 20)
@@ -23,9 +24,10 @@
 
 struct memory {
     const struct memory_source *source;
-    bool residency; /* source->resident is there and has been seen to tell the truth */
-    uint64_t *bite; /* MEMORY_BITE bytes, for memory_stream and memory_fill */
-    uint64_t *tags; /* page address | 1, per cache place; 0: empty. | 2: could not be read */
+    bool residency;          /* source->resident is there and has been seen to tell the truth */
+    const struct maps *maps; /* what is mapped readable, once known; NULL: any page may be */
+    uint64_t *bite;          /* MEMORY_BITE bytes, for memory_stream and memory_fill */
+    uint64_t *tags;          /* page address | 1, per cache place; 0: empty. | 2: could not be read */
     unsigned char *pages;
 };
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ADDRESS_BITS 47
 #define SHARED_MAX                                                                                           \
     ((uint64_t)4 << 30) /* shared memory searched, all of it: nobody tells which pages were written */
 #define PRIVATE_MAX                                                                                          \
@@ -138,7 +139,7 @@ static bool is_of_kernel(const struct map *map)
 /* May a page of it hold a pointer that the program put there? */
 static bool is_wide(const struct image *image, const struct map *map)
 {
-    if (!map->readable || is_device(map) || is_of_kernel(map))
+    if (!map->readable || map->end >> ADDRESS_BITS || is_device(map) || is_of_kernel(map))
         return false;
     /* A file's own code and constants hold none, unless the page was made the program's own: the kernel can tell. */
     return map->shared || map->writable || !map_is_file(map) || image->memory.residency;
