@@ -12,6 +12,7 @@
 #define LARGE_BLOCK ((uint64_t)256 << 10)
 #define GAP_MAX     ((uint64_t)32 << 10) /* read over a hole of this size rather than ask twice */
 #define NO_REF      (-1)
+#define BLOCK_ALIGN 16u
 
 struct scan {
     struct image *image;
@@ -53,6 +54,18 @@ static bool tell(struct scan *scan, uint64_t word, uint32_t to, uint64_t offset)
                               offset, (enum image_ref)kind);
 }
 
+/* A value where no block lives may be the end of the one before, when that is full. Whoever has it can reach the block
+ * by stepping back; it holds weakly, since it may as well be left over from a neighbour that was freed. */
+static uint32_t find_full_before(const struct image *image, uint64_t value, uint64_t *ret_offset)
+{
+    uint64_t offset;
+    uint32_t to = value % BLOCK_ALIGN ? FINDER_NONE : finder_find(&image->finder, value - 1, &offset);
+    if (to == FINDER_NONE || offset + 1 != image->blocks[to].size)
+        return FINDER_NONE;
+    *ret_offset = offset + 1;
+    return to;
+}
+
 /* memory_words_fn */
 static bool scan_words(void *ctx, uint64_t addr, const uint64_t *words, size_t count)
 {
@@ -61,6 +74,8 @@ static bool scan_words(void *ctx, uint64_t addr, const uint64_t *words, size_t c
     for (size_t i = 0; i < count; i++) {
         uint64_t offset;
         uint32_t to = finder_find(finder, words[i], &offset);
+        if (to == FINDER_NONE && words[i] - finder->low <= finder->span)
+            to = find_full_before(scan->image, words[i], &offset);
         if (to != FINDER_NONE && !tell(scan, addr + i * 8, to, offset))
             return false;
     }

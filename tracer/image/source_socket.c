@@ -17,7 +17,7 @@
 #include "tracer/image/proc.h"
 
 #define ANSWER_MS 60000 /* a frozen target does nothing but answer; one that takes this long is stuck */
-#define MAPS_MAX  ((size_t)256 << 20)
+#define MAPS_MAX  ((size_t)128 << 20)
 #define NOTES_MAX 64u /* notes that may come between a question and its answer */
 
 struct peer {
@@ -110,21 +110,32 @@ static size_t socket_read(void *ctx, uint64_t addr, void *buf, size_t len)
     return done;
 }
 
+static bool maps_reserve(char **text, size_t *capacity, size_t wanted)
+{
+    size_t larger = *capacity * 2 > wanted ? *capacity * 2 : wanted;
+    if (wanted <= *capacity)
+        return true;
+    char *grown = wanted <= MAPS_MAX ? realloc(*text, larger) : NULL;
+    if (!grown)
+        return false;
+    *text = grown;
+    *capacity = larger;
+    return true;
+}
+
 /* DATA messages until an empty one, joined and terminated. */
 static char *peer_receive_maps(struct peer *peer)
 {
     char *text = NULL;
-    size_t length = 0;
+    size_t length = 0, capacity = 0;
     for (;;) {
         uint32_t more = 0;
         if (!peer_receive_header(peer, WIRE_MAX_LENGTH, &more))
             break;
-        char *grown = length + more < MAPS_MAX ? realloc(text, length + more + 1) : NULL;
-        if (!grown) {
+        if (!maps_reserve(&text, &capacity, length + more + 1)) {
             peer_break(peer);
             break;
         }
-        text = grown;
         text[length + more] = '\0';
         if (more == 0)
             return text;

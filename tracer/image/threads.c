@@ -138,7 +138,7 @@ static bool read_slots(struct image *image, uint32_t count)
 
 bool threads_load(struct image *image)
 {
-    uint32_t count = image->target.thread_count, unparked = 0;
+    uint32_t count = image->target.thread_count;
     if (count > THREADS_MAX) {
         image_note(image, "%u threads, of which %u are looked at", count, THREADS_MAX);
         count = THREADS_MAX;
@@ -151,16 +151,10 @@ bool threads_load(struct image *image)
         struct image_thread *thread = &image->threads[i];
         place_thread(image, &thread->slot, &image->places[i]);
         bound_stack(image, thread, &image->places[i]);
-        unparked += thread->slot.state == THREAD_UNPARKED;
         if (image->places[i].tls_low &&
             !threads_add_tls_word(image, thread->slot.fs_base + PTHREAD_TLS_TABLE))
             return false;
     }
-    if (unparked)
-        image_note(
-            image,
-            "%u of %u threads did not stand still: their stacks were searched whole, their registers not",
-            unparked, image->thread_count);
     return true;
 }
 
