@@ -40,6 +40,16 @@ static const struct map *first_stack(const struct image *image)
     return NULL;
 }
 
+/* The first thread: the one whose number is the process's; a snapshot's copy has a number of its own, there it is known by
+ * where it stands. */
+static bool is_first_thread(const struct image *image, const struct thread_slot *slot)
+{
+    const struct map *stack = first_stack(image);
+    uint64_t sp = slot->registers[THREAD_RSP];
+    return slot->tid == image->target.pid ||
+           (image->target.reason == WIRE_ON_REQUEST && stack && sp >= stack->start && sp < stack->end);
+}
+
 /* The thread's own stack and TLS, from fs_base. */
 static void place_thread(const struct image *image, const struct thread_slot *slot, struct thread_place *ret)
 {
@@ -49,7 +59,7 @@ static void place_thread(const struct image *image, const struct thread_slot *sl
     bool known = fs_base % 8 == 0 && fs_base && memory_read(&image->memory, fs_base, words, sizeof(words)) &&
                  words[PTHREAD_SELF / 8] == fs_base && words[PTHREAD_SELF_TOO / 8] == fs_base;
     bool bounded = known && find_stack_bounds(words, PTHREAD_SIZE / 8, fs_base, &stack);
-    ret->main = !bounded && slot->tid == image->target.pid;
+    ret->main = !bounded && is_first_thread(image, slot);
     if (!bounded && known && image_piece_at(image, fs_base, &piece))
         stack = (struct range){piece.start, (fs_base + PTHREAD_SIZE + MEMORY_PAGE - 1) & -MEMORY_PAGE};
     else if (!bounded)
