@@ -72,14 +72,14 @@ struct elf_answer elf_kind_of(const struct elf_reader *reader)
     size_t got = reader->read(reader->ctx, 0, head, sizeof(head));
     if (got < SELFMAG || memcmp(head, ELFMAG, SELFMAG) != 0)
         return answer;
-    memcpy(&eh, head,
-           sizeof(eh)); /* class, byte order, type and machine are at the same place in every ELF */
+    /* Class, byte order, type and machine are at the same place in every ELF. */
+    memcpy(&eh, head, sizeof(eh));
+    bool named = got >= offsetof(Elf64_Ehdr, e_version);
     answer.machine = eh.e_ident[EI_DATA] == ELFDATA2MSB ? (unsigned)(head[18] << 8 | head[19]) : eh.e_machine;
-    if (got < 20)
-        answer.kind = ELF_DAMAGED;
-    else if (eh.e_ident[EI_DATA] != ELFDATA2LSB || (answer.machine != EM_X86_64 && answer.machine != EM_386))
+    if (named &&
+        (eh.e_ident[EI_DATA] != ELFDATA2LSB || (answer.machine != EM_X86_64 && answer.machine != EM_386)))
         answer.kind = ELF_OTHER_MACHINE;
-    else if (eh.e_ident[EI_CLASS] != ELFCLASS64)
+    else if (named && eh.e_ident[EI_CLASS] != ELFCLASS64)
         answer.kind = ELF_OTHER_CLASS;
     else if (got < sizeof(head) || answer.machine != EM_X86_64)
         answer.kind = ELF_DAMAGED;

@@ -23,7 +23,7 @@ static bool bind_and_listen(const char *path, int *ret)
         errno = ENAMETOOLONG;
         return false;
     }
-    strcpy(address.sun_path, path);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return false;
@@ -96,7 +96,7 @@ bool listener_open_for_process(int pid, struct listener *ret, char *error, size_
     /* Through /proc we reach its /tmp also when it lives in another mount namespace or in a chroot. */
     snprintf(root, sizeof(root), "/proc/%d/task/%d/root/tmp", pid, procfs_living_thread(pid));
     if (access(root, W_OK) != 0)
-        strcpy(root, "/tmp");
+        snprintf(root, sizeof(root), "/tmp");
     snprintf(ret->path, sizeof(ret->path), "%s/.heaptally-%d", root, procfs_inner_pid(pid));
     ret->place = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
     remove_own_leftover(ret->path);
