@@ -267,6 +267,9 @@ int cmd_snapshot(const struct tool_options *options)
                          .pid = options->pid,
                          .listener = {.fd = -1, .place = -1},
                          .gathering = {.options = options}};
+    signal(SIGPIPE,
+           SIG_IGN); /* a reader of our lines that goes away, and a file size limit, end no snapshot */
+    signal(SIGXFSZ, SIG_IGN);
     int code = take(&s);
     listener_close(&s.listener);
     gathering_free(&s.gathering);

@@ -151,6 +151,7 @@ bool launch_prepare(struct launch *launch)
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action,
               &launch->pipe_action); /* a reader of our stderr that goes away ends us no more than a run */
+    sigaction(SIGXFSZ, &action, &launch->size_action); /* a file size limit is told as any failed write */
     raise_file_limit(launch);
     launch->signal_fd = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
     return launch->signal_fd >= 0;
@@ -179,6 +180,7 @@ static void __attribute__((noreturn)) child_main(const struct launch *launch, in
     char go;
     sigaction(SIGCHLD, &launch->child_action, NULL);
     sigaction(SIGPIPE, &launch->pipe_action, NULL);
+    sigaction(SIGXFSZ, &launch->size_action, NULL);
     setrlimit(RLIMIT_NOFILE, &launch->files);
     if (read(gate, &go, 1) == 1) {
         sigprocmask(SIG_SETMASK, &launch->mask, NULL);

@@ -25,11 +25,11 @@
 #include "tracer/tool/target.h"
 
 struct launch {
-    sigset_t mask;                              /* as inherited */
-    struct sigaction child_action, pipe_action; /* of SIGCHLD and SIGPIPE, as inherited */
-    struct rlimit files;                        /* RLIMIT_NOFILE as inherited */
-    int signal_fd;                              /* the loop's: SIGCHLD and what a person sends */
-    int gate;                                   /* our end of the pair that the child waits at; -1: open */
+    sigset_t mask;                                           /* as inherited */
+    struct sigaction child_action, pipe_action, size_action; /* of SIGCHLD, SIGPIPE, SIGXFSZ, as inherited */
+    struct rlimit files;                                     /* RLIMIT_NOFILE as inherited */
+    int signal_fd;                                           /* the loop's: SIGCHLD and what a person sends */
+    int gate; /* our end of the pair that the child waits at; -1: open */
     pid_t pid;
 };
 

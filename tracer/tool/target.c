@@ -42,7 +42,7 @@ static enum tool_exit refuse(const struct complaint *c, enum tool_exit code, con
 static bool is_runnable_file(const char *path)
 {
     struct stat st;
-    return stat(path, &st) == 0 && !S_ISDIR(st.st_mode) && access(path, X_OK) == 0;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
 }
 
 /* As execvp: the first that can be run; a file that is there but may not be run is remembered, and the search
@@ -80,6 +80,8 @@ static enum tool_exit check_plain_path(const char *path, const struct complaint 
     }
     if (S_ISDIR(st.st_mode))
         return refuse(c, EXIT_CANNOT_RUN, "%s is a directory, not a program", path);
+    if (!S_ISREG(st.st_mode))
+        return refuse(c, EXIT_CANNOT_RUN, "%s is not a regular file, hence no program", path);
     if (access(path, X_OK) != 0)
         return refuse(c, EXIT_CANNOT_RUN, "%s is not executable (%s); try chmod +x", path, strerror(errno));
     return EXIT_OK;
