@@ -165,6 +165,13 @@ static void walk_both(void *arg)
 }
 
 static struct both last;
+static unsigned compared, disagreements; /* counted, not asserted: some walks are made in a signal handler */
+
+static bool walks_agree(const struct both *both)
+{
+    return both->ruled_end == both->full_end && both->ruled.count == both->full.count &&
+           memcmp(both->ruled.ips, both->full.ips, both->full.count * sizeof(uint64_t)) == 0;
+}
 
 /* Twice: the first walk makes rules, the second uses them. */
 static NOINLINE void compare_walks(void)
@@ -178,10 +185,16 @@ static NOINLINE void compare_walks(void)
         context_run_on_stack(walk_both, &last, last.context->stack_top, &last.request.ip,
                              last.request.registers);
         context_walk_end(last.context);
-        ck_assert_int_eq(last.ruled_end, last.full_end);
-        ck_assert_uint_eq(last.ruled.count, last.full.count);
-        ck_assert_mem_eq(last.ruled.ips, last.full.ips, last.full.count * sizeof(uint64_t));
+        compared++;
+        disagreements += !walks_agree(&last);
     }
+}
+
+static void expect_agreement(enum site_end end)
+{
+    ck_assert_uint_gt(compared, 0);
+    ck_assert_uint_eq(disagreements, 0);
+    ck_assert_int_eq(last.full_end, end);
 }
 
 static NOINLINE int descend(int depth)
@@ -218,14 +231,14 @@ START_TEST(rules_tell_what_libunwind_tells_in_plain_frames)
 
     descend(201);
     ck_assert_uint_eq(last.full.count, shallow + 200);
-    ck_assert_int_eq(last.full_end, SITE_END_COMPLETE);
+    expect_agreement(SITE_END_COMPLETE);
 }
 END_TEST
 
 START_TEST(rules_tell_what_libunwind_tells_with_alloca_and_realigned_frames)
 {
     with_realigned_stack(5);
-    ck_assert_int_eq(last.full_end, SITE_END_COMPLETE);
+    expect_agreement(SITE_END_COMPLETE);
     ck_assert_uint_gt(last.full.count, 12);
 }
 END_TEST
@@ -247,7 +260,7 @@ START_TEST(rules_tell_what_libunwind_tells_through_a_signal_frame)
     descend(0);
     unsigned without = last.full.count;
     raise(SIGUSR1);
-    ck_assert_int_eq(last.full_end, SITE_END_COMPLETE);
+    expect_agreement(SITE_END_COMPLETE);
     ck_assert_uint_gt(last.full.count, without + 3);
 }
 END_TEST
@@ -268,7 +281,7 @@ START_TEST(a_walk_ends_at_the_thread_start_also_on_a_16_kib_stack)
     ck_assert_int_eq(pthread_attr_setstacksize(&attributes, 16384), 0);
     ck_assert_int_eq(pthread_create(&thread, &attributes, in_thread, NULL), 0);
     pthread_join(thread, NULL);
-    ck_assert_int_eq(last.full_end, SITE_END_COMPLETE);
+    expect_agreement(SITE_END_COMPLETE);
     ck_assert_uint_ge(last.full.count, 7);
 }
 END_TEST
@@ -282,7 +295,7 @@ START_TEST(a_walk_stops_with_a_mark_at_code_without_unwind_information)
     ck_assert_ptr_ne(page, MAP_FAILED);
     memcpy(page, code, sizeof(code));
     ((void (*)(void (*)(void)))page)(compare_walks);
-    ck_assert_int_eq(last.full_end, SITE_END_NO_INFO);
+    expect_agreement(SITE_END_NO_INFO);
     ck_assert_uint_eq(last.full.ips[last.full.count - 1], (uintptr_t)page + 6);
     munmap(page, 4096);
 }
@@ -307,14 +320,19 @@ START_TEST(a_ledger_entry_holds_site_size_and_kind_and_survives_free)
 }
 END_TEST
 
-static void ignore_block(void *block)
+/* Where LeakSanitizer finds what the recorder keeps in memory of its own. */
+static void *own_blocks[64];
+
+static void keep_block(void *block)
 {
-    (void)block;
+    static unsigned count;
+
+    own_blocks[__atomic_fetch_add(&count, 1, __ATOMIC_RELAXED) % 64] = block;
 }
 
 static void start_recorder(void)
 {
-    struct record_config config = {.depth_limit = RECORD_DEPTH_DEFAULT, .own_block = ignore_block};
+    struct record_config config = {.depth_limit = RECORD_DEPTH_DEFAULT, .own_block = keep_block};
     const char *why = "";
 
     ck_assert_msg(record_start(&config, &why), "%s", why);
