@@ -29,6 +29,7 @@ bool launch_find_library(char *ret, size_t size, char *error, size_t error_size)
     bool found = false;
 
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    int unread = n > 0 ? 0 : errno;
     self[n > 0 ? n : 0] = '\0';
     char *slash = strrchr(self, '/');
     if (slash)
@@ -42,7 +43,10 @@ bool launch_find_library(char *ret, size_t size, char *error, size_t error_size)
         found = is_there(path);
     }
     char *real = found ? realpath(path, NULL) : NULL;
-    if (!real)
+    if (!real && !slash)
+        snprintf(error, error_size, "/proc/self/exe cannot be read: %s (heaptally needs /proc)",
+                 strerror(unread));
+    else if (!real)
         snprintf(error, error_size,
                  LIBRARY " is neither beside the command, nor in ../lib/heaptally, nor in %s",
                  HEAPTALLY_LIBDIR);

@@ -76,6 +76,20 @@ bool listener_open_private(struct listener *ret, char *error, size_t error_size)
     return false;
 }
 
+/* A datagram socket cannot connect to a listening one. How it is refused tells whether somebody listens, and
+ * he notices nothing. */
+static bool somebody_listens(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool refused = fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0;
+    bool listens = refused && errno == EPROTOTYPE;
+    if (fd >= 0)
+        close(fd);
+    return listens;
+}
+
 /* A socket that an earlier snapshot left behind may go, somebody else's file may not. */
 static void remove_own_leftover(const char *path)
 {
@@ -99,6 +113,12 @@ bool listener_open_for_process(int pid, struct listener *ret, char *error, size_
         snprintf(root, sizeof(root), "/tmp");
     snprintf(ret->path, sizeof(ret->path), "%s/.heaptally-%d", root, procfs_inner_pid(pid));
     ret->place = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (somebody_listens(ret->path)) {
+        snprintf(error, error_size, "another snapshot of process %d is being taken; try again", pid);
+        ret->path[0] = '\0'; /* it is the other's */
+        listener_close(ret);
+        return false;
+    }
     remove_own_leftover(ret->path);
     if (!bind_and_listen(ret->path, &ret->fd)) {
         snprintf(error, error_size, "no socket at %s: %s", ret->path, strerror(errno));
