@@ -34,7 +34,7 @@ static bool keep_if_inside(void *ctx, uint64_t start, uint64_t end)
 bool image_piece_at(const struct image *image, uint64_t addr, struct range *ret)
 {
     const struct map *map = maps_find(&image->maps, addr);
-    struct range outside_own;
+    struct range outside_own = {0};
     struct piece_search first = {addr, &outside_own}, second = {addr, ret};
     /* The callback stops when it has found the piece: "false" is success here. */
     return map && !ranges_outside(&image->own, map->start, map->end, keep_if_inside, &first) &&

@@ -24,11 +24,11 @@
 
 struct memory {
     const struct memory_source *source;
-    bool residency;          /* source->resident is there and has been seen to tell the truth */
     const struct maps *maps; /* what is mapped readable, once known; NULL: any page may be */
     uint64_t *bite;          /* MEMORY_BITE bytes, for memory_stream and memory_fill */
     uint64_t *tags;          /* page address | 1, per cache place; 0: empty. | 2: could not be read */
     unsigned char *pages;
+    bool residency; /* source->resident is there and has been seen to tell the truth */
 };
 
 /* `probe` is an address whose page is private and was written to. */

@@ -44,7 +44,7 @@ static bool add_piece_of_loader(struct image *image, uint64_t link_map)
 {
     struct image_root root = {.kind = ROOT_GLOBAL, .strict = true, .where = "the dynamic loader's memory"};
     const struct map *map = maps_find(&image->maps, link_map);
-    struct range piece;
+    struct range piece = {0};
     if (!map || map->name[0] || map->shared || !image_piece_at(image, link_map, &piece))
         return true;
     return roots_add(image, &root, piece.start, piece.end);

@@ -127,7 +127,7 @@ bool roots_add_ended(struct image *image)
         if (!map->readable || !map->writable || map->shared || map->name[0])
             continue;
         /* A copy: what is found is claimed, and the walk goes over what was claimed before. */
-        struct range piece;
+        struct range piece = {0};
         for (uint64_t at = map->start; at < map->end; at = piece.end) {
             piece.end = map->end;
             if (!image_piece_at(image, at, &piece)) {

@@ -54,7 +54,7 @@ static bool is_first_thread(const struct image *image, const struct thread_slot 
 static void place_thread(const struct image *image, const struct thread_slot *slot, struct thread_place *ret)
 {
     uint64_t words[PTHREAD_SIZE / 8];
-    struct range piece, stack;
+    struct range piece = {0}, stack = {0};
     uint64_t fs_base = slot->fs_base;
     bool known = fs_base % 8 == 0 && fs_base && memory_read(&image->memory, fs_base, words, sizeof(words)) &&
                  words[PTHREAD_SELF / 8] == fs_base && words[PTHREAD_SELF_TOO / 8] == fs_base;
@@ -83,7 +83,7 @@ static void place_thread(const struct image *image, const struct thread_slot *sl
 static uint64_t stack_end(const struct image *image, uint64_t sp, const struct thread_place *place)
 {
     uint64_t offset;
-    struct range piece;
+    struct range piece = {0};
     if (sp >= place->own_low && sp < place->own_high)
         return !place->main && place->tls_low > sp ? place->tls_low : place->own_high;
     uint32_t block = finder_find(&image->finder, sp, &offset);

@@ -42,6 +42,25 @@ struct elf {
     uint64_t dynamic; /* address of its dynamic section; 0: none */
 };
 
+/* A writable part of a loaded file. */
+struct segment {
+    uint64_t start, end;
+    uint32_t elf;
+};
+
+/* What the scan has to know of a root beside struct image_root. */
+struct root_extra {
+    bool touched_only;    /* see memory_stream */
+    bool unrecorded_only; /* our own memory: counts only for what we (libunwind, the loader) took */
+};
+
+/* A value that stands in no memory of the target: a register, or what the kernel holds. */
+struct root_value {
+    uint64_t value;
+    uint32_t root;
+    bool holds; /* however far into the block it points */
+};
+
 struct image {
     const struct memory_source *source;
     struct wire_target target;
@@ -49,51 +68,36 @@ struct image {
     void (*note)(void *ctx, const char *line);
     void *note_ctx;
 
+    /* How many of each there are; roots and their extras have room for root_capacity. */
+    uint32_t block_count, node_count, module_count, annotation_count;
+    uint32_t elf_count, segment_count, thread_count, root_count, root_capacity;
+    bool recorded; /* `record` and what hangs on it mean something */
+
     struct image_block *blocks;
-    uint32_t block_count;
     struct ranges own;    /* the allocator's regions and the library's image. Normal */
     struct ranges tables; /* of those: what is no block. Normal */
     struct finder finder;
 
-    bool recorded;
     struct record_root record;
-    struct site_node *nodes; /* nodes 0..node_count-1 */
-    uint32_t node_count;
+    struct site_node *nodes; /* ids 0..node_count-1 */
     struct module_entry *modules;
     char **module_paths;
-    uint32_t module_count;
     struct annotation *annotations;
-    uint32_t annotation_count;
 
     struct maps maps;
     struct elf *elves;
-    uint32_t elf_count;
     struct ranges constant; /* read-only parts of loaded files. Normal */
-    struct segment {
-        uint64_t start, end;
-        uint32_t elf;
-    } * segments; /* writable parts of loaded files */
-    uint32_t segment_count;
+    struct segment *segments;
 
     struct image_thread *threads;
     struct thread_place *places;
-    uint32_t thread_count;
     uint64_t *tls_words; /* ascending once roots are loaded; see interior.h */
     size_t tls_word_count, tls_word_capacity;
 
     struct image_root *roots;
-    struct root_extra {
-        bool touched_only; /* see memory_stream */
-        bool
-            unrecorded_only; /* our own memory: counts only for blocks that we (libunwind, the loader) took */
-    } * extras;
-    uint32_t root_count, root_capacity;
+    struct root_extra *extras;
     struct ranges claimed; /* memory that is a root already, or can be none. Normal */
-    struct root_value { /* values that stand in no memory of the target: registers, what the kernel holds */
-        uint64_t value;
-        uint32_t root;
-        bool holds; /* however far into the block it points */
-    } * values;
+    struct root_value *values;
     size_t value_count, value_capacity;
     char **names; /* owned; roots' `where` may point here */
     size_t name_count, name_capacity;
