@@ -573,6 +573,24 @@ START_TEST(damage_anywhere_is_survived)
 }
 END_TEST
 
+static size_t resident_of_zeros(void *ctx, uint64_t addr, size_t pages, uint8_t *ret)
+{
+    (void)ctx;
+    (void)addr;
+    memset(ret, 0, pages);
+    return pages;
+}
+
+START_TEST(a_kernel_that_says_no_page_exists_is_not_believed)
+{
+    source.resident = resident_of_zeros;
+    global_word = make_block(100);
+    ck_assert_int_eq(look_at_word(&global_word), IMAGE_START);
+    source.resident = NULL;
+    ck_assert_int_eq(look_at_word(&global_word), IMAGE_START);
+}
+END_TEST
+
 START_TEST(a_target_that_goes_away_fails_the_scan)
 {
     uint32_t last = 0;
@@ -619,6 +637,7 @@ int main(void)
     tcase_add_test(tests, numbers_that_cannot_be_are_noted_and_bounded);
     tcase_add_test(tests, a_parent_that_is_no_older_than_its_child_ends_the_chain);
     tcase_add_test(tests, damage_anywhere_is_survived);
+    tcase_add_test(tests, a_kernel_that_says_no_page_exists_is_not_believed);
     tcase_add_test(tests, a_target_that_goes_away_fails_the_scan);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

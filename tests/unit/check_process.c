@@ -89,6 +89,17 @@ static void scene_cycles(void)
     }
 }
 
+static void scene_cycles_of_two_lengths(void)
+{
+    void **a = words(48, 20), **b = words(48, 21);
+    a[1] = b;
+    b[1] = a;
+    void **c = words(48, 20), **d = words(48, 21), **e = words(48, 21);
+    c[1] = d;
+    d[1] = e;
+    e[1] = c;
+}
+
 static void scene_possible(void)
 {
     void **p = words(64, 20);
@@ -255,6 +266,14 @@ START_TEST(cycles_of_one_shape_are_one_group_drawn_once)
 }
 END_TEST
 
+START_TEST(cycles_of_the_same_sites_are_one_group_whatever_their_length)
+{
+    check_scene(scene_cycles_of_two_lengths);
+    ck_assert_uint_eq(rec->groups_count, 1);
+    ck_assert(rec->groups[0].instances == 2 && rec->groups[0].blocks == 5 && rec->groups[0].block_count == 2);
+}
+END_TEST
+
 START_TEST(a_possible_block_names_who_holds_it)
 {
     check_scene(scene_possible);
@@ -318,6 +337,7 @@ int main(void)
     tcase_add_test(tests, what_a_global_holds_is_reachable);
     tcase_add_test(tests, lost_heads_of_one_site_are_one_group_and_carry_what_they_hold);
     tcase_add_test(tests, cycles_of_one_shape_are_one_group_drawn_once);
+    tcase_add_test(tests, cycles_of_the_same_sites_are_one_group_whatever_their_length);
     tcase_add_test(tests, a_possible_block_names_who_holds_it);
     tcase_add_test(tests, what_was_allocated_before_the_fork_is_counted_apart);
     tcase_add_test(tests, without_a_recorder_nothing_is_called_clean);
