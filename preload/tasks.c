@@ -31,25 +31,6 @@ static int number_of(const char *digits)
     return *digits == '\0' ? number : 0;
 }
 
-bool tasks_list(void (*each)(void *ctx, int tid), void *ctx)
-{
-    int fd = kernel_open(TASK_DIRECTORY, O_RDONLY | O_DIRECTORY);
-    long n;
-    if (fd < 0)
-        return false;
-    while ((n = kernel_call(SYS_getdents64, fd, (long)entries, sizeof(entries))) > 0) {
-        for (long at = 0; at < n;) {
-            const struct dirent64 *entry = (const void *)(entries + at);
-            int tid = number_of(entry->d_name);
-            if (tid > 0)
-                each(ctx, tid);
-            at += entry->d_reclen;
-        }
-    }
-    kernel_close(fd);
-    return n == 0;
-}
-
 /* The text behind "\nkey:" and its blanks; NULL when there is no such line. */
 static const char *line_value(const char *key)
 {
@@ -58,6 +39,50 @@ static const char *line_value(const char *key)
         return NULL;
     at += strlen(key);
     return at + strspn(at, "\t ");
+}
+
+/* A process in a pid namespace may still see the /proc of an outer one, where all its numbers are others. */
+static bool proc_has_our_numbers(void)
+{
+    char target[24] = "";
+    kernel_call(SYS_readlink, (long)"/proc/self", (long)target, sizeof(target) - 1);
+    return number_of(target) == kernel_pid();
+}
+
+/* The last number behind "NSpid:" is the innermost one. 0: the thread is gone. */
+static int inner_number(int tid)
+{
+    int number = 0;
+    const char *at = read_of_task(tid, "/status") ? line_value("\nNSpid:") : NULL;
+    for (; at && *at && *at != '\n'; at++) {
+        if (*at == '\t')
+            number = 0;
+        else
+            number = number * 10 + (*at - '0');
+    }
+    return number;
+}
+
+bool tasks_list(void (*each)(void *ctx, int tid), void *ctx)
+{
+    int fd = kernel_open(TASK_DIRECTORY, O_RDONLY | O_DIRECTORY);
+    long n;
+    if (fd < 0)
+        return false;
+    bool ours = proc_has_our_numbers();
+    while ((n = kernel_call(SYS_getdents64, fd, (long)entries, sizeof(entries))) > 0) {
+        for (long at = 0; at < n;) {
+            const struct dirent64 *entry = (const void *)(entries + at);
+            int tid = number_of(entry->d_name);
+            if (tid > 0 && !ours)
+                tid = inner_number(tid);
+            if (tid > 0)
+                each(ctx, tid);
+            at += entry->d_reclen;
+        }
+    }
+    kernel_close(fd);
+    return n == 0;
 }
 
 static uint64_t hexadecimal(const char *at)
