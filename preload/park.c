@@ -277,8 +277,12 @@ static bool gather(const struct park_request *request)
             park.unlisted = !__libc_single_threaded;
             break;
         }
+        /* Not one thread is asked while the table is known to be too small: those that stood would be let go for the next
+         * attempt, and a pause() or a wait of theirs would end. */
+        if (park.missed)
+            break;
         settle(&patience);
-    } while (park.added && !park.missed && !patience_is_over(&patience, platform_now_ms()));
+    } while (park.added && !patience_is_over(&patience, platform_now_ms()));
     give_up_waiting();
     return !park.missed;
 }
