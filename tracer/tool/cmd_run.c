@@ -140,7 +140,8 @@ static const char *main_why_not(const struct run *run, char *buf, size_t size)
                  strsignal(WTERMSIG(status)));
         return buf;
     }
-    return "it ended without a check (by a raw system call, or with exit_check=0)";
+    return "it ended without a check (by a raw system call, with our connection closed, or with "
+           "exit_check=0)";
 }
 
 /* An image that went away by exec, and whose successor never reported in, is one of those that were, not the

@@ -66,8 +66,6 @@ void traced_disconnected(struct traced *t)
         return;
     t->pidfd = pidfd;
     t->state = TRACED_LOST;
-    /* This stands unless it connects anew, for then it is another one that is asked. */
-    snprintf(t->why_not, sizeof(t->why_not), "it closed its connection, and ended without another one");
 }
 
 void traced_free(struct traced *t)
