@@ -299,7 +299,7 @@ uint32_t suppressions_apply(struct suppressions *list, struct recording *rec)
         if (g->cls != REC_LOST && g->cls != REC_CYCLE)
             continue;
         g->suppressed_by = judge_group(&j, g);
-        if (g->suppressed_by == REC_NONE) {
+        if (!list || g->suppressed_by == REC_NONE) { /* no list, no rule */
             left++;
             continue;
         }
