@@ -16,8 +16,8 @@
 #include "tracer/tool/procfs.h"
 #include "tracer/tool/say.h"
 
-#define VERDICT_BASE                                                                                         \
-    16 /* exit codes of a worker: this + enum rec_verdict; crashes and sanitizers use others */
+/* Exit codes of a worker: this + enum rec_verdict; crashes and sanitizers use others. */
+#define VERDICT_BASE 16
 
 static const char *reason_name(uint32_t reason)
 {
@@ -53,10 +53,12 @@ static void __attribute__((noreturn)) worker_main(const struct traced *t, const 
 {
     struct progress progress;
     pid_t session = getppid();
-    prctl(PR_SET_PDEATHSIG,
-          SIGKILL); /* nobody left to send DONE: our end of the socket must not keep the target waiting */
+    /* Nobody left to send DONE: our end of the socket must not keep the target waiting. */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != session)
         _exit(0);
+    /* libdw would ask the network for debug files while the program stands still. */
+    unsetenv("DEBUGINFOD_URLS");
     uint64_t start = say_monotonic_ms();
     struct recording *rec = traced_recording(t);
     say_progress_start(&progress, show, t->hello.program);
