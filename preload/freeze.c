@@ -380,15 +380,24 @@ void freeze_fork_parent(void)
         freeze_unlock();
 }
 
-/* The parent's connection must end with the parent: its end is closed here at once. */
+/* The parent's connection must end with the parent: its end is closed here. But not before there is one of our
+ * own, or the companion would see the end of a parent, and know of no child. */
+static void replace_inherited(void)
+{
+    struct channel inherited = channel;
+    channel = (struct channel)CHANNEL_CLOSED;
+    bool connected = freeze.pid && connect_to_companion(NULL);
+    channel_close(&inherited);
+    if (freeze.pid && !connected) /* there is a descriptor more now */
+        connect_to_companion(NULL);
+}
+
 void freeze_fork_child(void)
 {
     park_forget();
     nested_forks = 0;
-    channel_close(&channel);
     freeze.pid = settings_get()->children ? kernel_pid() : 0;
     freeze_unlock();
     freeze.inherited_events = events_recorded();
-    if (freeze.pid)
-        connect_to_companion(NULL);
+    replace_inherited();
 }

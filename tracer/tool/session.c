@@ -63,6 +63,8 @@ static void drop_lost(struct session *s, const struct traced *now)
         if (t->state != TRACED_LOST || t->pid != now->pid)
             continue;
         traced_close(t);
+        if (t->target.reason == WIRE_AT_EXEC)
+            continue; /* an image of its own, with a verdict */
         free(t->program);
         t->program = NULL; /* as if it had never said HELLO: settle_gone frees it */
         if (s->main_last == t)
@@ -237,8 +239,9 @@ static void session_signals(struct session *s)
     reap(s);
 }
 
-/* The program is reaped: what it sent before is read, and then its connection is over even if some process
- * that it made by a raw clone still holds the other end. */
+/* The program is reaped: what it sent before is read. A child that it forked just before holds the other end until
+ * it has a connection of its own; a process that it made by a raw clone may hold it for ever, unchecked: so there is
+ * a limit. */
 static void close_main(struct session *s)
 {
     for (unsigned i = 0; i < s->count; i++) {
@@ -248,6 +251,10 @@ static void close_main(struct session *s)
         session_read(s, t);
         if (t->state == TRACED_WAITING)
             snprintf(t->why_not, sizeof(t->why_not), "it was killed while it waited for its check");
+        bool held = t->state == TRACED_RUNNING;
+        if (held && !s->cancelled && say_monotonic_ms() < s->deadline)
+            continue;
+        s->still_running += held;
         if (t->state != TRACED_CHECKING && t->state != TRACED_GONE)
             traced_close(t);
     }
@@ -265,7 +272,7 @@ static bool is_over(const struct session *s)
     for (unsigned i = 0; i < s->count; i++) {
         if (s->traced[i]->state == TRACED_WAITING || s->traced[i]->state == TRACED_CHECKING)
             return false;
-        connected |= s->traced[i]->state == TRACED_RUNNING || s->traced[i]->state == TRACED_LOST;
+        connected |= s->traced[i]->state != TRACED_GONE;
     }
     return !connected || s->cancelled || say_monotonic_ms() >= s->deadline;
 }
@@ -314,6 +321,7 @@ static void session_step(struct session *s)
             session_read(s, s->traced[i]);
     if (s->main_ended)
         close_main(s);
+    session_accept(s); /* who connected before the end that we have just read */
     close_ended(s);
     settle_gone(s);
     start_checks(s);
@@ -326,8 +334,13 @@ static void let_go(struct session *s)
         struct traced *t = s->traced[i];
         if (t == s->main_last)
             continue;
-        s->still_running += t->state == TRACED_RUNNING || t->state == TRACED_LOST;
-        traced_free(t);
+        s->still_running += t->state != TRACED_GONE;
+        bool replaced = t->state == TRACED_LOST && t->target.reason == WIRE_AT_EXEC;
+        traced_close(t);
+        if (replaced)
+            s->settled(s->ctx, t);
+        else
+            traced_free(t);
     }
     free(s->traced);
     s->traced = NULL;

@@ -48,7 +48,8 @@ void traced_close(struct traced *t)
  */
 static int living_pidfd(const struct traced *t)
 {
-    if (t->state != TRACED_RUNNING || t->pid == 0 || t->result[0] || t->why_not[0])
+    bool goes_on = t->target.reason == WIRE_AT_EXEC; /* as another image, which is yet to connect */
+    if (t->state != TRACED_RUNNING || t->pid == 0 || (!goes_on && (t->result[0] || t->why_not[0])))
         return -1;
     struct pollfd fd = {.fd = pidfd_open(t->pid, 0), .events = POLLIN};
     if (fd.fd >= 0 && poll(&fd, 1, 0) == 0)
