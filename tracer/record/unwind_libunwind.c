@@ -27,11 +27,14 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <string.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "allocator/platform.h"
 #include "tracer/record/libunwind_state.h"
+#include "tracer/record/redirect.h"
 #include "tracer/record/rules.h"
 
 #define LIBRARY "libunwind-x86_64.so.8"
@@ -76,6 +79,13 @@ static void libunwind_settle(void)
     }
 }
 
+/* libunwind's, in place of libc's (redirect.h). It asks for the old mask when it takes a lock: then nothing is to be unblocked,
+ * although its full set, made by libc, lacks 32 and 33. When it gives the mask back, it is given back whole. */
+static int whole_sigprocmask(int how, const sigset_t *set, sigset_t *old)
+{
+    return (int)syscall(SYS_rt_sigprocmask, old ? SIG_BLOCK : how, set, old, sizeof(uint64_t));
+}
+
 static bool libunwind_start(const char **ret_why)
 {
     note_free_descriptors();
@@ -107,6 +117,10 @@ static bool libunwind_start(const char **ret_why)
             *ret_why = LIBRARY " lacks a function that the recorder needs";
             return false;
         }
+    }
+    if (!redirect_import(handle, "sigprocmask", (void *)whole_sigprocmask)) {
+        *ret_why = LIBRARY " blocks signals in a way that cannot be made safe";
+        return false;
     }
     return true;
 }
