@@ -59,10 +59,10 @@ void park_forget(void);
 
 /* --- where a thread stands ------------------------------------------------------------------------------ */
 
-/* From the context a signal handler got: all registers are the program's. */
+/* From the context a signal handler got: all registers are the program's. The slot points into the handler's frame. */
 void slot_from_context(const void *context, struct thread_slot *ret);
 
-/* The caller's own frame: ip, sp and the registers a function keeps for its caller. */
+/* The caller's own frame: ip, sp and the registers a function keeps for its caller; vector registers it keeps none. */
 void slot_from_here(struct thread_slot *ret);
 
 #endif

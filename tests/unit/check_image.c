@@ -249,6 +249,41 @@ START_TEST(a_register_counts_when_it_is_live)
 }
 END_TEST
 
+START_TEST(vector_registers_in_a_signal_frame_on_the_dead_stack_count)
+{
+    void *frame[128] __attribute__((aligned(64))) = {NULL};
+    frame[40] = frame[2] = frame[20 + 64] = make_block(100);
+    __asm__ volatile("" : : "r"(frame) : "memory");
+    slot.state = THREAD_PARKED;
+    slot.registers[THREAD_RSP] = addr_of(frame) + sizeof(frame) + 256;
+    slot.vector_start = addr_of(frame);
+    slot.vector_size = THREAD_FXSAVE;
+    ck_assert_int_eq(look_at_word(&frame[40]), IMAGE_START);
+    ck_assert(seen.root && seen.root->kind == ROOT_VECTOR_REGISTER && seen.root->strict);
+    ck_assert_int_eq(look_at_word(&frame[2]), NOTHING); /* where the last x87 operand was */
+    ck_assert_int_eq(look_at_word(&frame[20 + 64]), NOTHING);
+    slot.vector_size = sizeof(frame) - 4; /* as the end mark leaves it */
+    ck_assert_int_eq(look_at_word(&frame[20 + 64]), IMAGE_START);
+    slot.vector_size = THREAD_FXSAVE - 1;
+    ck_assert_int_eq(look_at_word(&frame[40]), NOTHING);
+    slot.vector_size = UINT64_MAX;
+    ck_assert_int_eq(look_at_word(&frame[40]), NOTHING);
+}
+END_TEST
+
+START_TEST(an_alternate_stack_in_a_block_is_held_wherever_it_begins)
+{
+    char *p = make_block(8192);
+    slot.alternate_stack = addr_of(p);
+    ck_assert_int_eq(look_at(0, addr_of(p)), IMAGE_START);
+    ck_assert(seen.root && seen.root->kind == ROOT_ALTERNATE_STACK && seen.root->strict);
+    slot.alternate_stack = addr_of(p) + 4096;
+    ck_assert_int_eq(look_at(0, addr_of(p)), IMAGE_ACCEPTED);
+    slot.alternate_stack = 0;
+    ck_assert_int_eq(look_at(0, addr_of(p)), NOTHING);
+}
+END_TEST
+
 START_TEST(a_stack_in_a_block_holds_that_block_and_its_words_count)
 {
     void **stack = make_block(8192);
@@ -619,6 +654,8 @@ int main(void)
     tcase_add_test(tests, a_mapping_that_nobody_may_read_is_no_root);
     tcase_add_test(tests, the_stack_counts_from_sp_upwards_only);
     tcase_add_test(tests, a_register_counts_when_it_is_live);
+    tcase_add_test(tests, vector_registers_in_a_signal_frame_on_the_dead_stack_count);
+    tcase_add_test(tests, an_alternate_stack_in_a_block_is_held_wherever_it_begins);
     tcase_add_test(tests, a_stack_in_a_block_holds_that_block_and_its_words_count);
     tcase_add_test(tests, what_epoll_and_timers_hold_are_strict_roots);
     tcase_add_test(tests, a_root_region_the_program_declared_is_strict);

@@ -92,6 +92,8 @@ enum thread_state {
 /* x86-64 general registers, in the order of the DWARF numbering: rax rdx rcx rbx rsi rdi rbp rsp r8..r15. */
 #define THREAD_REGISTERS 16u
 #define THREAD_RSP       7u
+#define THREAD_FXSAVE    512u        /* vector_size without xsave */
+#define THREAD_XSAVE_MAX (64u << 10) /* more than vector_size can be */
 
 struct thread_slot {
     int32_t tid;
@@ -101,8 +103,13 @@ struct thread_slot {
     uint64_t registers[THREAD_REGISTERS];
     uint32_t live_registers; /* bit i: registers[i] is the program's and counts as a root */
     uint32_t reserved;
+    uint64_t
+        alternate_stack;   /* start of its alternate signal stack, which only the kernel may know; 0: none */
+    uint64_t vector_start; /* in its signal frame, in place as long as it stands: the fxsave or xsave area */
+    uint64_t vector_size;  /* 0: none, the thread came by itself or is not parked */
     char name[16];
 };
+_Static_assert(sizeof(struct thread_slot) == 200, "the companion reads an array of these");
 
 struct wire_target {
     uint32_t reason;      /* enum wire_reason */

@@ -94,6 +94,8 @@ struct image_root {
         ROOT_GLOBAL,
         ROOT_STACK,
         ROOT_REGISTER,
+        ROOT_VECTOR_REGISTER,
+        ROOT_ALTERNATE_STACK,
         ROOT_TLS,
         ROOT_THREAD_DATA,
         ROOT_KERNEL,
@@ -103,7 +105,7 @@ struct image_root {
     } kind;
     bool strict;
     uint64_t start, end; /* memory roots */
-    uint32_t thread;     /* index, for stacks, registers, TLS */
+    uint32_t thread;     /* index, for stacks of both kinds, registers of both kinds, TLS */
     uint32_t reg;        /* DWARF number, for registers */
     const char *where;   /* module path, mapping name ("[heap]", "/dev/shm/x", "anonymous"), fd description */
 };

@@ -6,6 +6,7 @@
 
 #define TABLE_MAX    4096u /* entries of a thread's table of TLS blocks that are looked at */
 #define ENDED_SEARCH 8192u /* how far below a mapping's end the struct pthread of a kept stack may start */
+#define VECTOR_SKIP  32u /* of the fxsave area: codes, and where the last x87 operand was; registers follow */
 
 /* The table of dynamic TLS blocks, where it lies in the loader's memory (in a block of ours it is found by the scan):
  * entry -1 holds the count, each entry two words, the second the block. */
@@ -38,7 +39,29 @@ static bool add_registers(struct image *image, uint32_t thread)
     return true;
 }
 
-/* A thread that runs on another stack (a signal's, a coroutine's) still has frames on its own. */
+static bool add_vector_registers(struct image *image, uint32_t thread)
+{
+    const struct thread_slot *slot = &image->threads[thread].slot;
+    struct image_root root = {.kind = ROOT_VECTOR_REGISTER, .strict = true, .thread = thread};
+    if (slot->state == THREAD_UNPARKED || slot->vector_size < THREAD_FXSAVE ||
+        slot->vector_size > THREAD_XSAVE_MAX || slot->vector_start % 16 != 0 ||
+        slot->vector_start > UINT64_MAX - THREAD_XSAVE_MAX)
+        return true;
+    return roots_add(image, &root, slot->vector_start + VECTOR_SKIP,
+                     (slot->vector_start + slot->vector_size) & ~UINT64_C(7));
+}
+
+/* The kernel goes on using it, wherever in a block of ours it begins (behind a guard page, say). */
+static bool add_alternate_stack(struct image *image, uint32_t thread)
+{
+    struct image_root root = {.kind = ROOT_ALTERNATE_STACK, .strict = true, .thread = thread};
+    uint64_t offset, start = image->threads[thread].slot.alternate_stack;
+    return finder_find(&image->finder, start, &offset) == FINDER_NONE ||
+           roots_add_value(image, &root, start, true);
+}
+
+/* A thread that runs on another stack (a signal's, a coroutine's) still has frames on its own. The vector registers come
+ * first: they lie in the part of a stack that is dead otherwise. */
 static bool add_thread(struct image *image, uint32_t i)
 {
     const struct image_thread *thread = &image->threads[i];
@@ -47,12 +70,13 @@ static bool add_thread(struct image *image, uint32_t i)
     struct image_root stack = {.kind = ROOT_STACK, .strict = true, .thread = i};
     bool elsewhere = thread->stack_low < place->own_low || thread->stack_low >= place->own_high;
     uint64_t own_end = place->main || !place->tls_low ? place->own_high : place->tls_low;
-    if (!roots_add(image, &tls, place->tls_low, place->tls_high) ||
+    if (!add_vector_registers(image, i) || !roots_add(image, &tls, place->tls_low, place->tls_high) ||
         (place->tls_low && !add_tls_table(image, &tls, thread->slot.fs_base)) ||
         !roots_add(image, &stack, thread->stack_low, thread->stack_high) ||
         (elsewhere && !roots_add(image, &stack, place->own_low, own_end)))
         return false;
-    return ranges_insert(&image->claimed, place->own_low, place->own_high) && add_registers(image, i);
+    return ranges_insert(&image->claimed, place->own_low, place->own_high) && add_registers(image, i) &&
+           add_alternate_stack(image, i);
 }
 
 bool roots_add_threads(struct image *image)

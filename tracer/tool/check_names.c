@@ -219,7 +219,8 @@ static void root_name(struct check *check, const struct image_root *root, uint64
                                                             "rbp", "rsp", "r8",  "r9",  "r10", "r11",
                                                             "r12", "r13", "r14", "r15"};
     char thread[64] = "";
-    if (root->kind == ROOT_STACK || root->kind == ROOT_REGISTER || root->kind == ROOT_TLS)
+    if (root->kind == ROOT_STACK || root->kind == ROOT_REGISTER || root->kind == ROOT_VECTOR_REGISTER ||
+        root->kind == ROOT_ALTERNATE_STACK || root->kind == ROOT_TLS)
         thread_name(check, root->thread, thread, sizeof(thread));
     switch (root->kind) {
     case ROOT_GLOBAL:
@@ -230,6 +231,12 @@ static void root_name(struct check *check, const struct image_root *root, uint64
         break;
     case ROOT_REGISTER:
         snprintf(buf, size, "register %s of %s", registers[root->reg % THREAD_REGISTERS], thread);
+        break;
+    case ROOT_VECTOR_REGISTER:
+        snprintf(buf, size, "vector registers of %s", thread);
+        break;
+    case ROOT_ALTERNATE_STACK:
+        snprintf(buf, size, "alternate signal stack of %s", thread);
         break;
     case ROOT_TLS:
         snprintf(buf, size, "TLS of %s", thread);

@@ -107,6 +107,9 @@ static void look_at_threads(int fd, const struct wire_target *target)
         bool known = slot.state != THREAD_UNPARKED;
         strange += slot.tid <= 0 || (known && (!slot.fs_base || !slot.ip || !slot.registers[THREAD_RSP]));
         strange += slot.state == THREAD_SELF && i != 0;
+        strange +=
+            slot.vector_size && (slot.vector_size < THREAD_FXSAVE || slot.vector_size > THREAD_XSAVE_MAX ||
+                                 !known || slot.vector_start % 16);
     }
     fprintf(out, " threads=%u parked=%u unparked=%u", target->thread_count, states[THREAD_PARKED],
             states[THREAD_UNPARKED]);
