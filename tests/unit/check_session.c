@@ -17,7 +17,7 @@
 typedef int fake_target(const char *socket_path);
 
 struct counts {
-    unsigned settled, unchecked;
+    unsigned settled, unchecked, unseen; /* unseen: behind an exec */
 };
 
 static struct {
@@ -32,6 +32,7 @@ static void count_settled(void *ctx, struct traced *t)
     struct counts *c = ctx;
     c->settled++;
     c->unchecked += !traced_was_checked(t);
+    c->unseen += strstr(t->why_not, "it went on as") != NULL;
     traced_free(t);
 }
 
@@ -272,6 +273,100 @@ START_TEST(image_before_an_exec_settles_apart)
 }
 END_TEST
 
+#define CHILDREN 60
+
+/* As many at once as there are; what they answer is the program's exit code. */
+static int children_of(fake_target *child, const char *path)
+{
+    int failed = 0, status;
+    for (int i = 0; i < CHILDREN; i++)
+        if (fork() == 0)
+            _exit(child(path));
+    while (wait(&status) > 0)
+        failed += !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+    return failed + polite(path);
+}
+
+static int before_an_exec(const char *path)
+{
+    int fd = connect_to(path);
+    send_hello(fd, 1);
+    send_check(fd, WIRE_AT_EXEC);
+    int code = wait_for_done(fd);
+    close(fd);
+    return code;
+}
+
+static int children_that_become_static(const char *path)
+{
+    return children_of(before_an_exec, path);
+}
+
+START_TEST(child_that_never_connects_behind_its_exec_is_unchecked)
+{
+    run_target(children_that_become_static);
+    ck_assert_int_eq(exit_code(), 0);
+    ck_assert_uint_eq(run.counts.settled, 2 * CHILDREN);
+    ck_assert_uint_eq(run.counts.unseen, CHILDREN);
+    end_run();
+}
+END_TEST
+
+static int children_of_two_images(const char *path)
+{
+    return children_of(two_images, path);
+}
+
+/* Its end is there to be read before the HELLO is. */
+static int says_hello_and_is_gone(const char *path)
+{
+    int code = before_an_exec(path);
+    send_hello(connect_to(path), 1);
+    return code;
+}
+
+static int children_that_are_gone(const char *path)
+{
+    return children_of(says_hello_and_is_gone, path);
+}
+
+/* The end of the image before the exec comes after the HELLO of the one behind it. */
+static int socket_is_held(const char *path)
+{
+    int fd = connect_to(path), status;
+    send_hello(fd, 1);
+    send_check(fd, WIRE_AT_EXEC);
+    int code = wait_for_done(fd);
+    pid_t holder = fork();
+    if (holder == 0) {
+        usleep(100000);
+        _exit(0);
+    }
+    close(fd);
+    code += polite(path);
+    waitpid(holder, &status, 0);
+    usleep(20000);
+    return code;
+}
+
+static int children_whose_socket_is_held(const char *path)
+{
+    return children_of(socket_is_held, path);
+}
+
+static fake_target *const seen[] = {children_of_two_images, children_that_are_gone,
+                                    children_whose_socket_is_held};
+
+START_TEST(child_that_connects_behind_its_exec_is_seen)
+{
+    run_target(seen[_i]);
+    ck_assert_int_eq(exit_code(), 0);
+    ck_assert_uint_eq(run.counts.settled, 2 * CHILDREN);
+    ck_assert_uint_eq(run.counts.unseen, 0);
+    end_run();
+}
+END_TEST
+
 static int connects_anew(const char *path)
 {
     int fd = connect_to(path);
@@ -380,8 +475,6 @@ START_TEST(connection_ends_with_the_program_whoever_holds_it)
 }
 END_TEST
 
-#define CHILDREN 60
-
 static int many_children(const char *path)
 {
     int failed = 0, status;
@@ -414,6 +507,8 @@ int main(void)
                         sizeof(rude) / sizeof(rude[0]));
     tcase_add_test(all, library_of_another_version_is_named);
     tcase_add_test(all, image_before_an_exec_settles_apart);
+    tcase_add_test(all, child_that_never_connects_behind_its_exec_is_unchecked);
+    tcase_add_loop_test(all, child_that_connects_behind_its_exec_is_seen, 0, sizeof(seen) / sizeof(seen[0]));
     tcase_add_test(all, program_that_closed_our_socket_is_one_image);
     tcase_add_test(all, target_without_recording_goes_on_unchecked);
     tcase_add_loop_test(all, target_that_is_killed_has_no_verdict, 0, 2);

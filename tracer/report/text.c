@@ -151,9 +151,12 @@ static void print_footer(const struct recording *rec, FILE *out)
         print_count(out, t.suppressed_bytes, "byte");
         fputc('\n', out);
     }
-    if (m->unrecorded > 0)
-        fprintf(out, "  note: %s allocations have no stack: the recorder was busy in the same thread\n",
-                print_digits(m->unrecorded).text);
+    if (m->unrecorded > 0) {
+        fputs("  note: ", out);
+        print_count(out, m->unrecorded, "allocation");
+        fprintf(out, " ha%s no stack: the recorder was busy in the same thread\n",
+                m->unrecorded == 1 ? "s" : "ve");
+    }
     if (m->unparked_threads > 0) {
         fputs("  note: ", out);
         print_count(out, m->unparked_threads, "thread");

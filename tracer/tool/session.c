@@ -55,12 +55,17 @@ static void settle_gone(struct session *s)
  */
 
 /* The same image has connected anew, after its program closed our socket: what is known of it is known of the
- * new one. */
+ * new one. Or it is the image behind an exec; the end of the one before it is read later when a child that was
+ * forked just then holds its socket. A pid that is used again is no danger: pids go round in tens of thousands,
+ * and a LOST one is closed as soon as it ends. */
 static void drop_lost(struct session *s, const struct traced *now)
 {
     for (unsigned i = 0; i < s->count; i++) {
         struct traced *t = s->traced[i];
-        if (t->state != TRACED_LOST || t->pid != now->pid)
+        if (t == now || t->pid != now->pid)
+            continue;
+        t->succeeded = true;
+        if (t->state != TRACED_LOST)
             continue;
         traced_close(t);
         if (t->target.reason == WIRE_AT_EXEC)
@@ -123,6 +128,7 @@ static void session_break(struct session *s, struct traced *t, enum peer_status 
     else
         snprintf(t->why_not, sizeof(t->why_not), "it sent a message that makes no sense");
     if (t->state == TRACED_SILENT) {
+        drop_lost(s, t);
         /* It counts as one that reported in: it loaded the library, of whatever version. */
         traced_hello(t, &(struct wire_hello){.pid = t->pid}, NULL, NULL);
         s->main_last = t->is_main ? t : s->main_last;
@@ -287,13 +293,33 @@ static int poll_descriptor(const struct traced *t)
     return t->state == TRACED_LOST ? t->pidfd : wants_reading(t) ? t->fd : -1;
 }
 
-/* A LOST process has ended, and there is nothing in its connection: it had none. */
+/* It has connected again, but what it said is yet to be read. */
+static bool has_more_to_say(const struct session *s, const struct traced *t)
+{
+    for (unsigned i = 0; i < s->count; i++)
+        if (s->traced[i]->state == TRACED_SILENT && s->traced[i]->pid == t->pid)
+            return true;
+    return false;
+}
+
+/* A LOST process has ended. It may have connected anew before: so first its end is seen, then who is in the
+ * queue, and only then it is known that nobody came. Of the main program the end of the run knows more. */
 static void close_ended(struct session *s)
 {
+    bool any = false;
+    for (unsigned i = 0; i < s->count; i++)
+        any |= s->traced[i]->state == TRACED_LOST && traced_has_ended(s->traced[i]);
+    if (!any)
+        return;
+    session_accept(s);
     for (unsigned i = 0; i < s->count; i++) {
-        struct pollfd fd = {.fd = s->traced[i]->pidfd, .events = POLLIN};
-        if (s->traced[i]->state == TRACED_LOST && poll(&fd, 1, 0) > 0)
-            traced_close(s->traced[i]);
+        struct traced *t = s->traced[i];
+        if (t->state != TRACED_LOST || t->pidfd >= 0 || has_more_to_say(s, t))
+            continue;
+        struct traced *unseen = traced_awaits_successor(t) && !t->is_main ? traced_unseen(t) : NULL;
+        if (unseen)
+            s->settled(s->ctx, unseen);
+        traced_close(t);
     }
 }
 

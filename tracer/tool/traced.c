@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tracer/tool/traced.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,29 +45,72 @@ void traced_close(struct traced *t)
     t->state = TRACED_GONE;
 }
 
-/* It has said HELLO, was not checked, and has not ended: a pidfd is readable from the moment on when it has.
- */
-static int living_pidfd(const struct traced *t)
+/* A pidfd is readable from the moment on when its process has ended. */
+bool traced_has_ended(struct traced *t)
 {
-    bool goes_on = t->target.reason == WIRE_AT_EXEC; /* as another image, which is yet to connect */
-    if (t->state != TRACED_RUNNING || t->pid == 0 || (!goes_on && (t->result[0] || t->why_not[0])))
-        return -1;
-    struct pollfd fd = {.fd = pidfd_open(t->pid, 0), .events = POLLIN};
+    struct pollfd fd = {.fd = t->pidfd, .events = POLLIN};
     if (fd.fd >= 0 && poll(&fd, 1, 0) == 0)
-        return fd.fd;
+        return false;
     if (fd.fd >= 0)
         close(fd.fd);
-    return -1;
+    t->pidfd = -1;
+    return true;
+}
+
+bool traced_awaits_successor(const struct traced *t)
+{
+    return t->target.reason == WIRE_AT_EXEC && !t->succeeded;
+}
+
+/* It has said HELLO and is yet to connect again: as it is, unchecked, or as the image behind its exec. */
+static bool is_unfinished(const struct traced *t)
+{
+    if (t->state != TRACED_RUNNING || t->pid == 0 || t->succeeded)
+        return false;
+    return t->target.reason == WIRE_AT_EXEC || !(t->result[0] || t->why_not[0]);
 }
 
 void traced_disconnected(struct traced *t)
 {
-    int pidfd = living_pidfd(t);
+    char path[4096];
+    bool unfinished = is_unfinished(t);
     traced_close(t);
-    if (pidfd < 0)
+    if (!unfinished)
         return;
-    t->pidfd = pidfd;
+    t->pidfd = pidfd_open(t->pid, 0);
+    if (t->pidfd < 0 && errno != ESRCH)
+        return; /* nobody can say when it ends: it is taken as it is */
     t->state = TRACED_LOST;
+    bool ended = traced_has_ended(t);
+    if (!traced_awaits_successor(t)) {
+        t->state = ended ? TRACED_GONE : TRACED_LOST;
+    } else if (!ended && procfs_executable(t->pid, path, sizeof(path))) {
+        /* An exec replaces the executable before it closes our socket. */
+        free(t->became);
+        t->became = strdup(path);
+    }
+}
+
+struct traced *traced_unseen(const struct traced *before)
+{
+    struct traced *t = calloc(1, sizeof(*t));
+    if (!t)
+        return NULL;
+    t->state = TRACED_GONE;
+    t->fd = t->pidfd = -1;
+    t->pid = t->shown_pid = before->pid;
+    t->hello = before->hello;
+    t->started = before->started;
+    t->program = strdup(before->program);
+    t->command = strdup(before->command);
+    snprintf(t->why_not, sizeof(t->why_not),
+             "it went on as %.120s, which did not load libheaptally.so (static, set-uid, of another "
+             "architecture, or without our environment?)",
+             before->became ? before->became : "another program");
+    if (t->program && t->command)
+        return t;
+    traced_free(t);
+    return NULL;
 }
 
 void traced_free(struct traced *t)
@@ -81,6 +125,7 @@ void traced_free(struct traced *t)
     free(t->notes);
     free(t->program);
     free(t->command);
+    free(t->became);
     free(t);
 }
 

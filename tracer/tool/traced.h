@@ -7,17 +7,18 @@
  *                 |                  | '------------------------------------------'   (a failed exec goes on,
  * and asks again)
  *                 '-------EOF--------+----> GONE
- *                                    '--EOF, no check yet, the process lives--> LOST --it ends--> GONE
+ *                                    '--EOF, no check yet or an exec's--> LOST --it ends--> GONE
  *                                                                                '--another HELLO of it-->
  * dropped
  *
  * An exec closes the connection and the next image opens its own: so "the last check before EOF stands" is
  * the whole rule for every way out, exec included. In WAITING and CHECKING the process is frozen, and nobody
  * but the worker reads its socket. LOST: programs close descriptors that they do not know; the library
- * connects anew when it has something to say.
+ * connects anew when it has something to say, and so does the image behind an exec. One that never does was not
+ * checked (traced_unseen), whatever the check before the exec has found.
  *
  * Invariants: worker != 0 exactly in CHECKING; fd >= 0 in all states but GONE and LOST; pidfd >= 0 exactly in
- * LOST; result is the path of a recording, or "" and why_not says why (GONE only). One thread; owned by the
+ * LOST, until the process has ended; result is the path of a recording, or "" and why_not says why (GONE only). One thread; owned by the
  * session.
  */
 #ifndef HEAPTALLY_TRACED_H
@@ -42,9 +43,10 @@ enum traced_state {
 
 struct traced {
     enum traced_state state;
-    int pid;       /* in our namespace, from SO_PEERCRED; 0: not visible to us */
-    bool is_main;  /* the pid is that of the program that we started */
-    int shown_pid; /* what a person calls it: a snapshot's copy has another pid */
+    int pid;        /* in our namespace, from SO_PEERCRED; 0: not visible to us */
+    bool succeeded; /* its pid has said HELLO on another connection: the image behind its exec is seen */
+    bool is_main;   /* the pid is that of the program that we started */
+    int shown_pid;  /* what a person calls it: a snapshot's copy has another pid */
     int fd;
     int pidfd;
     struct peer *peer;
@@ -53,6 +55,7 @@ struct traced {
     struct wire_target target; /* of the last CHECK */
     uint64_t started;          /* calendar ms */
     char *program, *command;   /* as far as known; never NULL from RUNNING on */
+    char *became;              /* what it runs since its exec, when that could be seen */
     char **notes;              /* lines that the target sent */
     unsigned notes_count;
 
@@ -75,6 +78,13 @@ void traced_note(struct traced *t, const char *text);
 void traced_close(struct traced *t);
 /* EOF: GONE, or LOST. */
 void traced_disconnected(struct traced *t);
+/* Whether a LOST one has ended; its pidfd is closed then. */
+bool traced_has_ended(struct traced *t);
+
+/* Its last check was that of an exec, and nobody has connected since: */
+bool traced_awaits_successor(const struct traced *t);
+/* the program behind that exec, GONE and unchecked; NULL when memory is out. */
+struct traced *traced_unseen(const struct traced *before);
 
 /* A recording with nothing but meta and notes, verdict "not checked" and no reason yet; NULL when memory is
  * out. */
