@@ -103,10 +103,9 @@ struct thread_slot {
     uint64_t registers[THREAD_REGISTERS];
     uint32_t live_registers; /* bit i: registers[i] is the program's and counts as a root */
     uint32_t reserved;
-    uint64_t
-        alternate_stack;   /* start of its alternate signal stack, which only the kernel may know; 0: none */
-    uint64_t vector_start; /* in its signal frame, in place as long as it stands: the fxsave or xsave area */
-    uint64_t vector_size;  /* 0: none, the thread came by itself or is not parked */
+    uint64_t alternate_stack; /* start of its alternate signal stack; 0: none, or not known */
+    uint64_t vector_start;    /* the fxsave or xsave area in its signal frame, there as long as it stands */
+    uint64_t vector_size;     /* 0: none, no signal stopped it */
     char name[16];
 };
 _Static_assert(sizeof(struct thread_slot) == 200, "the companion reads an array of these");

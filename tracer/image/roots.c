@@ -2,8 +2,8 @@
 /*
  * Roots: all memory outside our blocks, cut up by what it is, no byte twice.
  *
- *    first to claim a byte names it:  annotated regions, TLS, stacks | our own memory | modules, the loader's memory,
- *    stacks of ended threads | whatever is left: wide
+ *    first to claim a byte names it:  annotated regions, vector registers, TLS, stacks | our own memory | modules,
+ *    the loader's memory, stacks of ended threads | whatever is left: wide
  *
  * The dead part of a live stack is claimed and is no root.
  */
