@@ -7,6 +7,8 @@
  *    bind the socket where the target looks --> sigqueue --> the copy connects: [NOTE] CHECK --> worker -->
  * DONE, it ends
  *
+ * Signals that end us wait until the socket and the private directory are gone: a descriptor tells of them.
+ *
  * The signal's default action would end the program: so it is only sent where SigCgt shows a handler for it.
  */
 #include <errno.h>
@@ -15,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,7 +38,53 @@ struct snapshot {
     int signal;
     struct listener listener;
     struct gathering gathering;
+    sigset_t mask;   /* as we found it */
+    int signal_fd;   /* what would end us, and SIGCHLD */
+    int interrupted; /* by this signal; 0: not */
 };
+
+/* --- signals
+ * --------------------------------------------------------------------------------------------------------- */
+
+/* Those that our parent had us ignore stay ignored: a blocked one would be told all the same. */
+static bool take_signals(struct snapshot *s)
+{
+    static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    struct sigaction action;
+    sigset_t ours;
+
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGCHLD);
+    for (unsigned i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+        if (sigaction(ends[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN)
+            sigaddset(&ours, ends[i]);
+    signal(SIGCHLD, SIG_DFL); /* inherited as ignored, it would take the worker's wait status away */
+    signal(SIGPIPE,
+           SIG_IGN); /* a reader of our lines that goes away, and a file size limit, end no snapshot */
+    signal(SIGXFSZ, SIG_IGN);
+    sigprocmask(SIG_BLOCK, &ours, &s->mask);
+    s->signal_fd = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
+    return s->signal_fd >= 0;
+}
+
+static bool is_interrupted(struct snapshot *s)
+{
+    struct signalfd_siginfo info;
+    while (read(s->signal_fd, &info, sizeof(info)) == sizeof(info))
+        if (info.ssi_signo != SIGCHLD)
+            s->interrupted = (int)info.ssi_signo;
+    return s->interrupted != 0;
+}
+
+/* Nothing of ours is left behind: the signal may have its way. */
+static void give_back_signals(const struct snapshot *s)
+{
+    if (s->signal_fd >= 0)
+        close(s->signal_fd);
+    sigprocmask(SIG_SETMASK, &s->mask, NULL);
+    if (s->interrupted)
+        raise(s->interrupted);
+}
 
 /* --- may it be asked?
  * --------------------------------------------------------------------------------------------- */
@@ -107,14 +156,17 @@ static bool may_be_asked(struct snapshot *s)
 /* --- the copy
  * -------------------------------------------------------------------------------------------------------- */
 
-static bool wait_readable(int fd, uint64_t deadline)
+/* false: not in time, or interrupted. */
+static bool wait_readable(struct snapshot *s, int fd, uint64_t deadline)
 {
-    struct pollfd p = {.fd = fd, .events = POLLIN};
+    struct pollfd p[] = {{.fd = fd, .events = POLLIN}, {.fd = s->signal_fd, .events = POLLIN}};
     for (;;) {
         uint64_t now = say_monotonic_ms();
-        int n = now < deadline ? poll(&p, 1, (int)(deadline - now)) : 0;
-        if (n >= 0 || errno != EINTR)
-            return n > 0;
+        int n = now < deadline ? poll(p, 2, (int)(deadline - now)) : 0;
+        if (is_interrupted(s) || n == 0 || (n < 0 && errno != EINTR))
+            return false;
+        if (n > 0 && p[0].revents)
+            return true;
     }
 }
 
@@ -130,9 +182,9 @@ static bool is_its_copy(const struct snapshot *s, int pid, unsigned uid)
     return !pid || !procfs_executable(pid, program, sizeof(program)) || strcmp(program, s->program) == 0;
 }
 
-static struct traced *accept_copy(const struct snapshot *s, uint64_t deadline)
+static struct traced *accept_copy(struct snapshot *s, uint64_t deadline)
 {
-    while (wait_readable(s->listener.fd, deadline)) {
+    while (wait_readable(s, s->listener.fd, deadline)) {
         int pid = 0;
         unsigned uid;
         int fd = listener_accept(&s->listener, &pid, &uid);
@@ -149,7 +201,7 @@ static struct traced *accept_copy(const struct snapshot *s, uint64_t deadline)
 }
 
 /* Up to its CHECK. There is no HELLO: the copy is asked for, not met. */
-static bool read_request(const struct snapshot *s, struct traced *t, uint64_t deadline)
+static bool read_request(struct snapshot *s, struct traced *t, uint64_t deadline)
 {
     char *command = procfs_command(s->pid);
     struct wire_hello hello = {.pid = s->pid, .recording = 1};
@@ -160,7 +212,7 @@ static bool read_request(const struct snapshot *s, struct traced *t, uint64_t de
     while (ok) {
         enum peer_status status = peer_next(t->peer);
         if (status == PEER_AGAIN) {
-            ok = wait_readable(t->fd, deadline);
+            ok = wait_readable(s, t->fd, deadline);
         } else if (status == PEER_MESSAGE && t->peer->header.type == WIRE_NOTE) {
             traced_note(t, t->peer->body.text);
         } else if (status == PEER_MESSAGE && t->peer->header.type == WIRE_CHECK) {
@@ -183,6 +235,8 @@ static struct traced *ask(struct snapshot *s)
         return NULL;
     }
     struct traced *t = accept_copy(s, deadline);
+    if (!t && s->interrupted)
+        return NULL;
     if (!t) {
         say("process %d (%s) did not answer in %d seconds: it is stopped, blocks signal %d, or could not be "
             "copied",
@@ -191,7 +245,8 @@ static struct traced *ask(struct snapshot *s)
     }
     if (read_request(s, t, deadline))
         return t;
-    say("the copy of process %d (%s) did not say what it should", s->pid, s->program);
+    if (!s->interrupted)
+        say("the copy of process %d (%s) did not say what it should", s->pid, s->program);
     traced_free(t);
     return NULL;
 }
@@ -203,13 +258,17 @@ static struct traced *ask(struct snapshot *s)
 static void check_copy(struct snapshot *s, struct traced *t)
 {
     char result[128];
-    int status;
+    int status = 0;
     snprintf(result, sizeof(result), "%s/check", s->listener.directory);
     if (!worker_start(t, result, !s->options->quiet))
         return;
     pid_t worker = t->worker;
-    while (waitpid(worker, &status, 0) < 0 && errno == EINTR)
-        ;
+    while (waitpid(worker, &status, WNOHANG) == 0) {
+        struct pollfd p = {.fd = s->signal_fd, .events = POLLIN};
+        poll(&p, 1, -1);
+        if (is_interrupted(s))
+            worker_cancel(t, "the check was interrupted");
+    }
     worker_ended(t, status);
 }
 
@@ -256,7 +315,7 @@ static int take(struct snapshot *s)
     if (!t)
         return EXIT_TOOL_FAILED;
     check_copy(s, t);
-    int code = finish(s, t);
+    int code = s->interrupted ? EXIT_TOOL_FAILED : finish(s, t);
     traced_free(t);
     return code;
 }
@@ -265,13 +324,17 @@ int cmd_snapshot(const struct tool_options *options)
 {
     struct snapshot s = {.options = options,
                          .pid = options->pid,
+                         .signal_fd = -1,
                          .listener = {.fd = -1, .place = -1},
                          .gathering = {.options = options}};
-    signal(SIGPIPE,
-           SIG_IGN); /* a reader of our lines that goes away, and a file size limit, end no snapshot */
-    signal(SIGXFSZ, SIG_IGN);
-    int code = take(&s);
+    bool ready = take_signals(&s);
+    if (!ready)
+        say("no descriptor for signals: %m");
+    int code = ready ? take(&s) : EXIT_TOOL_FAILED;
     listener_close(&s.listener);
     gathering_free(&s.gathering);
+    if (s.interrupted)
+        say("the snapshot was interrupted: there is no recording");
+    give_back_signals(&s);
     return code;
 }
