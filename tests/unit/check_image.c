@@ -264,6 +264,11 @@ START_TEST(vector_registers_in_a_signal_frame_on_the_dead_stack_count)
     ck_assert_int_eq(look_at_word(&frame[20 + 64]), NOTHING);
     slot.vector_size = sizeof(frame) - 4; /* as the end mark leaves it */
     ck_assert_int_eq(look_at_word(&frame[20 + 64]), IMAGE_START);
+    static const uint8_t code[] = {0x90, 0x90, 0x0f, 0x05, 0x90, 0x90, 0x90};
+    for (unsigned at = 2; at <= 5; at++) { /* at or behind a system call: what they hold is left over */
+        slot.ip = addr_of(&code[at]);
+        ck_assert_int_eq(look_at_word(&frame[40]), at % 2 ? IMAGE_START : NOTHING);
+    }
     slot.vector_size = THREAD_FXSAVE - 1;
     ck_assert_int_eq(look_at_word(&frame[40]), NOTHING);
     slot.vector_size = THREAD_XSAVE_MAX + 64;

@@ -39,13 +39,24 @@ static bool add_registers(struct image *image, uint32_t thread)
     return true;
 }
 
+/* Stopped in a system call: the instruction is behind it, or before it when the call is to begin again. */
+static bool is_in_kernel(struct image *image, uint64_t ip)
+{
+    static const uint8_t instruction[2] = {0x0f, 0x05};
+    uint8_t code[4];
+    return memory_read(&image->memory, ip - 2, code, sizeof(code)) &&
+           (memcmp(code, instruction, 2) == 0 || memcmp(code + 2, instruction, 2) == 0);
+}
+
+/* A function that calls the kernel was called itself, and no vector register outlives a call: those of a thread that waits
+ * there are left over, from malloc above all, which has just had the block in one. Of a thread that ran they count. */
 static bool add_vector_registers(struct image *image, uint32_t thread)
 {
     const struct thread_slot *slot = &image->threads[thread].slot;
     struct image_root root = {.kind = ROOT_VECTOR_REGISTER, .strict = true, .thread = thread};
     if (slot->state == THREAD_UNPARKED || slot->vector_size < THREAD_FXSAVE ||
         slot->vector_size > THREAD_XSAVE_MAX || slot->vector_start % 16 != 0 ||
-        slot->vector_start > UINT64_MAX - THREAD_XSAVE_MAX)
+        slot->vector_start > UINT64_MAX - THREAD_XSAVE_MAX || is_in_kernel(image, slot->ip))
         return true;
     return roots_add(image, &root, slot->vector_start + VECTOR_SKIP,
                      (slot->vector_start + slot->vector_size) & ~UINT64_C(7));
