@@ -94,6 +94,9 @@ static __attribute__((noinline)) void *allocate_recorded(enum alloc_kind kind, s
     else if (p)
         record_missed();
     thread_leave();
+    /* The block's address may be left over in a vector register, where a look at a running thread would take it for a
+     * reference. */
+    __asm__ volatile("pxor %%xmm0, %%xmm0" ::: "xmm0");
     return p ? p : out_of_memory();
 }
 
