@@ -46,13 +46,15 @@ static int is_killed(void)
     return 0;
 }
 
-static int stays(void)
+/* A snapshot may end a sleep early, and so the rest is slept, too. */
+static int stays(unsigned seconds)
 {
-    sleep(3);
+    while ((seconds = sleep(seconds)) > 0)
+        ;
     return 0;
 }
 
-/* Words: leak, child-leaks, child-killed, child-stays, close-all, say, wait, raw-exit, kill=N, exit=N. */
+/* Words: leak, child-leaks, child-killed, child-stays, close-all, say, wait, wait-long, raw-exit, kill=N, exit=N. */
 static void obey(const char *word)
 {
     if (strcmp(word, "leak") == 0)
@@ -62,13 +64,15 @@ static void obey(const char *word)
     else if (strcmp(word, "child-killed") == 0)
         child(is_killed);
     else if (strcmp(word, "child-stays") == 0 && fork() == 0)
-        exit(stays());
+        exit(stays(3));
     else if (strcmp(word, "close-all") == 0)
         closefrom(3);
     else if (strcmp(word, "say") == 0)
         puts("said");
     else if (strcmp(word, "wait") == 0)
-        stays();
+        stays(3);
+    else if (strcmp(word, "wait-long") == 0)
+        stays(60); /* until it is killed */
     else if (strcmp(word, "raw-exit") == 0)
         syscall(SYS_exit_group, 0);
     else if (strncmp(word, "kill=", 5) == 0)
