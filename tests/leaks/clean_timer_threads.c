@@ -25,13 +25,17 @@ int main(void)
     struct sigevent event = {.sigev_notify = SIGEV_THREAD, .sigev_notify_function = on_time};
     struct itimerspec often = {{0, 1000000}, {0, 1000000}};
 
-    for (int i = 0; i < 3; i++) {
-        timer_t timer;
+    timer_t timers[3];
 
-        if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0 || timer_settime(timer, 0, &often, NULL) != 0)
+    for (int i = 0; i < 3; i++) {
+        if (timer_create(CLOCK_MONOTONIC, &event, &timers[i]) != 0 ||
+            timer_settime(timers[i], 0, &often, NULL) != 0)
             return 1;
     }
     for (int waited = 0; calls < 30 && waited < 10000; waited++)
         usleep(1000);
+    for (int i = 0; i < 3; i++)
+        timer_delete(timers[i]);
+    usleep(300000); /* what libc hands to a thread that is just starting is not this program's subject */
     return calls < 30;
 }

@@ -347,7 +347,7 @@ int main(void)
     tcase_add_test(tests, a_thread_that_ended_still_allocates_and_frees);
     tcase_add_test(tests, thousands_of_short_threads_leave_memory_flat);
     tcase_add_test(tests, a_crowd_that_exchanges_blocks_and_dies_leaves_a_sound_heap);
-    if (!HELP_TSAN) /* it does not follow a fork among threads */
+    if (!HELP_TSAN && !HELP_ASAN) /* their runtimes do not survive every fork among threads */
         tcase_add_test(tests, children_of_a_busy_process_have_a_working_heap);
     suite_add_tcase(suite, tests);
     return help_run(suite);
