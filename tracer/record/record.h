@@ -53,9 +53,6 @@ void record_missed(void);
  */
 uint32_t record_stack(uint32_t site, uint64_t *ips, uint32_t max);
 
-/* The kind of allocation that a site's innermost frames show when it is a C++ operator new, else `kind`. */
-/* (resolved by the companion from names; in the target only malloc's own entry point is known) */
-
 /* The frame that called exit (or _exit, ...): the first one outward that lies neither in the library, nor in
  * libc or the loader above the program's call. Fills ip and the 16 registers (DWARF order) with
  * live_registers = those an unwind restores. false: not found; then the caller uses its own frame. */

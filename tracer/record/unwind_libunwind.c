@@ -16,8 +16,8 @@
  *
  * Frames whose rule is not "register plus offset" (signal frames, realigned stacks, DWARF expressions) are
  * stepped by libunwind each time, with rsp and rbp; when it asks for another register, the whole walk is made
- * again by libunwind with all of them. Measured with 6, 20 and 36 frames: 0.2, 0.6 and 1.1 us a capture;
- * by libunwind's steps alone 5, 13 and 22 us.
+ * again by libunwind with all of them. Measured with 6, 20 and 36 frames, twice on a shared machine:
+ * 0.2 to 0.3, 0.6 to 0.9 and 1.1 to 1.4 us a capture; by libunwind's steps alone, once, 5, 13 and 22 us.
  *
  * It is opened with RTLD_LOCAL: with libunwind in the program's name space its _Unwind_* would take over C++
  * exceptions.
