@@ -100,6 +100,14 @@ SECONDS_OF_STRESS ?= 10
 stress: $(B)/stress/stress_allocator ## threads, forks, purges at once on the pure allocator
 	$< $(SECONDS_OF_STRESS)
 
+# 10^9 operations beside the shadow, over the 20 runs; and every kernel call failing in every way, in longer traces.
+MODEL_STEPS ?= 75000000
+.PHONY: model-long fault-long
+model-long: $(B)/unit/check_model ## a thousand million operations beside a shadow map
+	HEAPTALLY_STEPS=$(MODEL_STEPS) $<
+fault-long: $(B)/unit/check_fault ## each kernel call failing, in each way
+	HEAPTALLY_EVERY=1 HEAPTALLY_STEPS=40000 $<
+
 # The demo's program: as people build theirs.
 build/demo/leaky: scripts/leaky.c
 	@mkdir -p $(@D)

@@ -32,22 +32,34 @@ static long door(long number, long a, long b, long c, long d, long e, long f)
     return result;
 }
 
-static uint64_t fail_at, calls;
+static uint64_t fail_at, fail_end, calls; /* tests: calls number fail_at .. fail_end - 1 fail; 0: none does */
+static unsigned fail_kinds = PLATFORM_ALL;
 
-uint64_t platform_fail_nth(uint64_t n)
+uint64_t platform_fail_some(unsigned kinds, uint64_t first, uint64_t count)
 {
-    store_relaxed(&fail_at, n);
+    store_relaxed(&fail_kinds, kinds == 0 ? PLATFORM_ALL : kinds);
+    store_relaxed(&fail_end, count < UINT64_MAX - first ? first + count : UINT64_MAX);
+    store_relaxed(&fail_at, kinds == 0 ? 0 : first);
     return __atomic_exchange_n(&calls, 0, __ATOMIC_RELAXED);
 }
 
-/* Counts the calls that may be made to fail. */
-static bool must_fail(void)
+uint64_t platform_fail_nth(uint64_t n)
 {
-    if (likely(load_relaxed(&fail_at) == 0)) {
+    return platform_fail_some(n == 0 ? 0 : PLATFORM_ALL, n, 1);
+}
+
+/* Counts the calls that may be made to fail. */
+static bool must_fail(enum platform_call kind)
+{
+    uint64_t first = load_relaxed(&fail_at);
+    if ((load_relaxed(&fail_kinds) & kind) == 0)
+        return false;
+    if (likely(first == 0)) {
         store_relaxed(&calls, load_relaxed(&calls) + 1);
         return false;
     }
-    return __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED) == load_relaxed(&fail_at);
+    uint64_t call = __atomic_add_fetch(&calls, 1, __ATOMIC_RELAXED);
+    return call >= first && call < load_relaxed(&fail_end);
 }
 
 /* --- memory --------------------------------------------------------------------------------------------- */
@@ -103,7 +115,7 @@ static void *map_aligned(void *hint, size_t size, size_t alignment)
 
 void *platform_map_near(void *hint, size_t size, size_t alignment)
 {
-    return must_fail() ? NULL : map_aligned(hint, size, alignment);
+    return must_fail(PLATFORM_MAP) ? NULL : map_aligned(hint, size, alignment);
 }
 
 void *platform_map(size_t size, size_t alignment)
@@ -113,12 +125,13 @@ void *platform_map(size_t size, size_t alignment)
 
 bool platform_unmap(void *p, size_t size)
 {
-    return !must_fail() && !FAILED(door(SYS_munmap, (long)p, (long)size, 0, 0, 0, 0));
+    return !must_fail(PLATFORM_UNMAP) && !FAILED(door(SYS_munmap, (long)p, (long)size, 0, 0, 0, 0));
 }
 
 bool platform_purge(void *p, size_t size)
 {
-    return !must_fail() && !FAILED(door(SYS_madvise, (long)p, (long)size, MADV_DONTNEED, 0, 0, 0));
+    return !must_fail(PLATFORM_PURGE) &&
+           !FAILED(door(SYS_madvise, (long)p, (long)size, MADV_DONTNEED, 0, 0, 0));
 }
 
 static bool remap_raw(void *p, size_t old_size, size_t new_size, int flags, void *target)
@@ -128,12 +141,13 @@ static bool remap_raw(void *p, size_t old_size, size_t new_size, int flags, void
 
 bool platform_resize(void *p, size_t old_size, size_t new_size)
 {
-    return !must_fail() && remap_raw(p, old_size, new_size, 0, NULL);
+    return !must_fail(PLATFORM_REMAP) && remap_raw(p, old_size, new_size, 0, NULL);
 }
 
 bool platform_move(void *p, size_t old_size, void *target, size_t new_size)
 {
-    return !must_fail() && remap_raw(p, old_size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, target);
+    return !must_fail(PLATFORM_REMAP) &&
+           remap_raw(p, old_size, new_size, MREMAP_MAYMOVE | MREMAP_FIXED, target);
 }
 
 #define WINDOW_FIRST 0x200000000000u

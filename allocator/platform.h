@@ -54,4 +54,15 @@ void platform_lock_reset(struct platform_lock *lock); /* in a forked child */
  * Returns how many calls were made since the last setting. */
 uint64_t platform_fail_nth(uint64_t n);
 
+/* Tests only: of the kinds of calls named, from the first-th such call on (1 = the next) `count` in a row fail; kinds 0
+ * turns it off. Calls of other kinds are not counted. platform_fail_nth(n) is this for all kinds and a count of 1. */
+enum platform_call {
+    PLATFORM_MAP = 1,
+    PLATFORM_UNMAP = 2,
+    PLATFORM_PURGE = 4,
+    PLATFORM_REMAP = 8, /* resize and move */
+    PLATFORM_ALL = 15,
+};
+uint64_t platform_fail_some(unsigned kinds, uint64_t first, uint64_t count);
+
 #endif

@@ -1,232 +1,100 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check_model.c - random operations beside a shadow map: content, overlap, alignment, zeroing, usable size,
- * ledgers, and the walker's list of live blocks against ours. HEAPTALLY_SEED repeats one run, HEAPTALLY_STEPS
- * lengthens it.
+ * check_model.c - random operations beside a shadow map (model.h): content, overlap, alignment, zeroing, usable
+ * size, ledgers, and the walker's list of live blocks against ours; by one thread, by several in turns, and by
+ * several at once that hand blocks to each other.
+ *
+ * HEAPTALLY_SEED repeats one run, HEAPTALLY_STEPS lengthens it (`make model-long`). All but the last test do
+ * the same for the same seed, thread switches included.
  */
-#include "allocator/fast.h"
+#include "tests/unit/model.h"
 
-#include "tests/unit/alloc_help.h"
+#include <pthread.h>
+#include <semaphore.h>
 
-#define SLOTS 3000
-#define MIB   ((size_t)1 << 20)
+#define SEEDS 4 /* of each kind of run */
 
-struct shadow {
-    unsigned char *p;
-    size_t size, usable;
-    unsigned char fill;
-    uint64_t tag; /* what we wrote into its ledger entry; 0 when it has none */
-};
-
-struct model {
-    struct shadow slot[SLOTS];
-    uint64_t seed;
-    bool ledger;
-};
-static struct model model;
-
-/* --- the shadow ----------------------------------------------------------------------------------------- */
-
-static size_t model_size(void)
+/* Steps of one run: a million, but a run under a sanitizer costs ten times as much. */
+static uint64_t steps_divided(uint64_t by)
 {
-    uint64_t r = help_random(&model.seed), n = help_random(&model.seed);
-    if (r % 1000 == 0)
-        return n % (6 * MIB);
-    if (r % 100 == 1)
-        return n % (MIB / 2);
-    return r % 10 == 2 ? n % 40000 : n % (r % 2 == 0 ? 200 : 1500);
-}
-
-/* Large blocks are checked at their ends and in steps. */
-static size_t stride(size_t size)
-{
-    return size > 4096 ? 509 : 1;
-}
-
-static void shadow_fill(struct shadow *shadow, unsigned char value)
-{
-    shadow->fill = value;
-    for (size_t i = 0; i < shadow->size; i += stride(shadow->size))
-        shadow->p[i] = value;
-    if (shadow->size != 0)
-        shadow->p[shadow->size - 1] = value;
-}
-
-static void shadow_expect(const struct shadow *shadow, size_t size, unsigned char value)
-{
-    for (size_t i = 0; i < size; i += stride(shadow->size))
-        if (shadow->p[i] != value)
-            ck_abort_msg("byte %zu of %zu is %u, not %u", i, shadow->size, shadow->p[i], value);
-}
-
-static void *ledger_of(const struct shadow *shadow)
-{
-    struct alloc_block block;
-    ck_assert_int_eq(alloc_find(shadow->p, &block), ALLOC_OK);
-    ck_assert_ptr_eq(block.start, shadow->p);
-    ck_assert_uint_ge(block.capacity, shadow->size);
-    return block.ledger;
-}
-
-static void shadow_tag(struct shadow *shadow)
-{
-    uint64_t zero[2] = {0, 0};
-    uint64_t *entry = ledger_of(shadow);
-    shadow->tag = 0;
-    if (!model.ledger)
-        return;
-    ck_assert_ptr_nonnull(entry);
-    ck_assert_mem_eq(entry, zero, sizeof zero);
-    shadow->tag = help_random(&model.seed) | 1;
-    entry[0] = entry[1] = shadow->tag;
-}
-
-static void shadow_check_tag(const struct shadow *shadow)
-{
-    if (shadow->tag == 0)
-        return;
-    uint64_t *entry = ledger_of(shadow);
-    ck_assert_uint_eq(entry[0], shadow->tag);
-    ck_assert_uint_eq(entry[1], shadow->tag);
-}
-
-/* --- the operations ------------------------------------------------------------------------------------- */
-
-static void do_alloc(struct shadow *shadow)
-{
-    uint64_t how = help_random(&model.seed) % 16;
-    size_t size = model_size(), alignment = 16;
-    shadow->size = size;
-    if (how == 0) {
-        alignment = (size_t)1 << help_random(&model.seed) % 17;
-        shadow->p = alloc_malloc_aligned(alignment, size);
-    } else if (how < 4) {
-        shadow->p = alloc_malloc_zeroed(size);
-        shadow_expect(shadow, size, 0);
-    } else {
-        shadow->p = alloc_malloc_fast(size);
-        if (shadow->p == NULL)
-            shadow->p = alloc_malloc(size);
-    }
-    ck_assert_ptr_nonnull(shadow->p);
-    ck_assert_uint_eq((uintptr_t)shadow->p % (alignment < 16 ? 16 : alignment), 0);
-    shadow->usable = alloc_usable_size(shadow->p);
-    ck_assert_uint_ge(shadow->usable, size);
-    shadow_tag(shadow);
-    shadow_fill(shadow, (unsigned char)(help_random(&model.seed) | 1));
-}
-
-static void do_realloc(struct shadow *shadow)
-{
-    size_t size = model_size() + 1, old = shadow->size;
-    void *moved;
-    ck_assert_int_eq(alloc_realloc(shadow->p, size, &moved), ALLOC_OK);
-    ck_assert_ptr_nonnull(moved);
-    bool stayed = moved == shadow->p;
-    shadow->p = moved;
-    shadow->size = size;
-    shadow->usable = alloc_usable_size(moved);
-    if (stride(old) == 1 && stride(size) == 1)
-        shadow_expect(shadow, old < size ? old : size, shadow->fill);
-    if (stayed)
-        shadow_check_tag(shadow);
-    else
-        shadow_tag(shadow);
-    shadow_fill(shadow, shadow->fill);
-}
-
-static void do_free(struct shadow *shadow)
-{
-    shadow_expect(shadow, shadow->size, shadow->fill);
-    shadow_check_tag(shadow);
-    if (!alloc_free_fast(shadow->p))
-        ck_assert_int_eq(alloc_free(shadow->p), ALLOC_OK);
-    shadow->p = NULL;
+    return model_setting("HEAPTALLY_STEPS", HELP_ASAN || HELP_TSAN ? 60000 : 1000000) / by + 1;
 }
 
 /* --- the walker beside the shadow ----------------------------------------------------------------------- */
 
+#define SHADOWS_MAX 4
+
+static struct model model;
+static struct model_block sorted[MODEL_SLOTS * SHADOWS_MAX];
+static size_t walked, expected;
+
 static int by_address(const void *a, const void *b)
 {
-    uintptr_t left = (uintptr_t)((const struct shadow *)a)->p,
-              right = (uintptr_t)((const struct shadow *)b)->p;
+    uintptr_t left = (uintptr_t)((const struct model_block *)a)->p,
+              right = (uintptr_t)((const struct model_block *)b)->p;
     return (left > right) - (left < right);
 }
 
-static struct shadow sorted[SLOTS];
-static size_t walked, expected;
-
 static bool compare_block(void *ctx, const struct walk_block *block)
 {
-    (void)ctx;
-    ck_assert_uint_lt(walked, expected);
-    const struct shadow *shadow = &sorted[walked++];
-    ck_assert_uint_eq(block->addr, (uintptr_t)shadow->p);
-    ck_assert_uint_eq(block->capacity, shadow->usable);
-    ck_assert(!model.ledger || block->has_ledger);
-    if (shadow->tag != 0)
-        ck_assert_mem_eq(block->ledger, &shadow->tag, sizeof shadow->tag);
+    const struct model *shadow = ctx;
+    MODEL_EXPECT(walked < expected);
+    const struct model_block *known = &sorted[walked++];
+    MODEL_EXPECT(block->addr == (uintptr_t)known->p);
+    MODEL_EXPECT(block->capacity == known->usable);
+    MODEL_EXPECT(!shadow->ledger || block->has_ledger);
+    if (known->tag != 0)
+        MODEL_EXPECT(memcmp(block->ledger, &known->tag, sizeof known->tag) == 0);
     return true;
 }
 
-static void compare_with_walker(void)
+/* All blocks of `count` shadows: no two overlap, and the walker lists these and no others. */
+static void compare_with_walker(struct model *shadow, int count)
 {
-    struct walk_visitor visitor = {.block = compare_block, .complain = help_complain};
+    struct walk_visitor visitor = {.block = compare_block, .complain = help_complain, .ctx = shadow};
     expected = walked = 0;
-    for (size_t i = 0; i < SLOTS; i++)
-        if (model.slot[i].p != NULL)
-            sorted[expected++] = model.slot[i];
+    for (int which = 0; which < count; which++)
+        for (size_t i = 0; i < MODEL_SLOTS; i++)
+            if (shadow[which].slot[i].p != NULL)
+                sorted[expected++] = shadow[which].slot[i];
     qsort(sorted, expected, sizeof *sorted, by_address);
     for (size_t i = 1; i < expected; i++)
-        /* no overlap */
-        ck_assert_uint_le((uintptr_t)sorted[i - 1].p + sorted[i - 1].usable, (uintptr_t)sorted[i].p);
-    ck_assert_int_eq(walk_allocator(&help_self, (uintptr_t)alloc_root(), &visitor), WALK_OK);
-    ck_assert_uint_eq(walked, expected);
+        MODEL_EXPECT((uintptr_t)sorted[i - 1].p + sorted[i - 1].usable <= (uintptr_t)sorted[i].p);
+    help_verify();
+    MODEL_EXPECT(walk_allocator(&help_self, (uintptr_t)alloc_root(), &visitor) == WALK_OK);
+    MODEL_EXPECT(walked == expected);
 }
 
-/* --- runs ----------------------------------------------------------------------------------------------- */
-
-static uint64_t setting(const char *name, uint64_t otherwise)
+/* HEAPTALLY_SEED repeats one run. */
+static void seed_and_tell(struct model *shadow, uint64_t seed)
 {
-    const char *text = getenv(name);
-    return text == NULL ? otherwise : strtoull(text, NULL, 0);
+    seed = model_setting("HEAPTALLY_SEED", seed);
+    model_seed(shadow, seed);
+    fprintf(stderr, "  HEAPTALLY_SEED=%llu\n", (unsigned long long)seed);
 }
+
+/* --- one thread ----------------------------------------------------------------------------------------- */
+
+#define LOOKS 8 /* at everything, in a run */
 
 static void model_run(uint64_t seed, uint64_t steps)
 {
-    model.seed = setting("HEAPTALLY_SEED", seed) * 0x9e3779b97f4a7c15u;
-    fprintf(stderr, "  HEAPTALLY_SEED=%llu\n", (unsigned long long)setting("HEAPTALLY_SEED", seed));
+    seed_and_tell(&model, seed);
     alloc_set_decay((int64_t)(seed % 3) * 20);
     for (uint64_t step = 0; step < steps; step++) {
-        struct shadow *shadow = &model.slot[help_random(&model.seed) % SLOTS];
-        if (shadow->p == NULL)
-            do_alloc(shadow);
-        else if (help_random(&model.seed) % 5 == 0)
-            do_realloc(shadow);
-        else
-            do_free(shadow);
-        if (step % (steps / 8) == 0) {
-            help_verify();
-            compare_with_walker();
-        }
+        model_step(&model);
+        if (step % (steps / LOOKS + 1) == 0)
+            compare_with_walker(&model, 1);
         if (step % 50021 == 0)
             (void)alloc_purge();
     }
-    for (size_t i = 0; i < SLOTS; i++)
-        if (model.slot[i].p != NULL)
-            do_free(&model.slot[i]);
-    help_verify();
-    compare_with_walker();
-}
-
-static uint64_t steps(void)
-{
-    return setting("HEAPTALLY_STEPS", HELP_ASAN || HELP_TSAN ? 60000 : 150000);
+    model_free_all(&model);
+    compare_with_walker(&model, 1);
 }
 
 START_TEST(random_operations_agree_with_the_shadow)
 {
-    model_run((uint64_t)_i + 1, steps());
+    model_run((uint64_t)_i + 1, steps_divided(1));
 }
 END_TEST
 
@@ -235,7 +103,155 @@ START_TEST(random_operations_with_ledgers_agree_with_the_shadow)
     alloc_keep_ledger();
     alloc_intercept(true);
     model.ledger = true;
-    model_run((uint64_t)_i + 101, steps());
+    model_run((uint64_t)_i + 101, steps_divided(1));
+}
+END_TEST
+
+/* --- several threads, one at a time --------------------------------------------------------------------- */
+
+#define TURNING 3
+#define TURN    64 /* steps between two switches */
+#define LIFE    40 /* turns, on average, until a thread ends and another takes its place */
+
+static struct {
+    sem_t go[TURNING], done;
+    bool ends;
+} turns;
+
+static void *take_turns(void *arg)
+{
+    sem_t *go = arg;
+    for (bool ends = false; !ends;) {
+        sem_wait(go);
+        for (int i = 0; i < TURN; i++)
+            model_step(&model);
+        ends = turns.ends;
+        if (ends)
+            alloc_thread_exit();
+        sem_post(&turns.done);
+    }
+    return NULL;
+}
+
+static void turn_of(int which, bool ends)
+{
+    turns.ends = ends;
+    sem_post(&turns.go[which]);
+    sem_wait(&turns.done);
+}
+
+/* Every thread works on the one shadow, so most blocks are freed and reallocated by others than had them made, and
+ * many by threads that came after their maker had ended. */
+static void turns_run(uint64_t seed, uint64_t steps)
+{
+    pthread_t thread[TURNING];
+    seed_and_tell(&model, seed);
+    uint64_t choice = model.seed ^ 1;
+    sem_init(&turns.done, 0, 0);
+    for (int i = 0; i < TURNING; i++) {
+        sem_init(&turns.go[i], 0, 0);
+        pthread_create(&thread[i], NULL, take_turns, &turns.go[i]);
+    }
+    for (uint64_t turn = 0; turn < steps / TURN; turn++) {
+        int which = (int)(help_random(&choice) % TURNING);
+        bool ends = help_random(&choice) % LIFE == 0;
+        turn_of(which, ends);
+        if (ends) {
+            pthread_join(thread[which], NULL);
+            pthread_create(&thread[which], NULL, take_turns, &turns.go[which]);
+        }
+        if (turn % (steps / TURN / LOOKS + 1) == 0)
+            compare_with_walker(&model, 1);
+    }
+    for (int i = 0; i < TURNING; i++) {
+        turn_of(i, true);
+        pthread_join(thread[i], NULL);
+    }
+    model_free_all(&model);
+    compare_with_walker(&model, 1);
+}
+
+START_TEST(threads_in_turns_agree_with_the_shadow)
+{
+    turns_run((uint64_t)_i + 201, steps_divided(4));
+}
+END_TEST
+
+START_TEST(threads_in_turns_with_ledgers_agree_with_the_shadow)
+{
+    alloc_keep_ledger();
+    alloc_intercept(true);
+    model.ledger = true;
+    turns_run((uint64_t)_i + 301, steps_divided(4));
+}
+END_TEST
+
+/* --- several threads at once ---------------------------------------------------------------------------- */
+
+#define MAILBOXES 64
+
+static struct model own[SHADOWS_MAX];
+static struct model_block *mailbox[MAILBOXES];
+static uint64_t steps_each;
+
+/* Our block against the one in a mailbox; the swap is what makes its content ours to read. */
+static void hand_over(struct model *mine)
+{
+    struct model_block *block = &mine->slot[help_random(&mine->seed) % MODEL_SLOTS], *parcel = NULL;
+    if (block->p != NULL) {
+        parcel = malloc(sizeof *parcel);
+        *parcel = *block;
+        block->p = NULL;
+    }
+    parcel = __atomic_exchange_n(&mailbox[help_random(&mine->seed) % MAILBOXES], parcel, __ATOMIC_ACQ_REL);
+    if (parcel == NULL)
+        return;
+    *block = *parcel;
+    free(parcel);
+}
+
+static void *work_at_once(void *arg)
+{
+    struct model *mine = arg;
+    for (uint64_t step = 0; step < steps_each; step++) {
+        if (step % 4 == 0)
+            hand_over(mine);
+        model_step(mine);
+    }
+    alloc_thread_exit();
+    return NULL;
+}
+
+static void mailboxes_empty(void)
+{
+    for (int i = 0; i < MAILBOXES; i++) {
+        if (mailbox[i] == NULL)
+            continue;
+        model_free(mailbox[i]);
+        free(mailbox[i]);
+        mailbox[i] = NULL;
+    }
+}
+
+/* Three generations of threads: each inherits the shadow of one that ended. */
+START_TEST(threads_that_hand_over_blocks_agree_with_their_shadows)
+{
+    int threads = 2 + _i % 3;
+    pthread_t thread[SHADOWS_MAX];
+    steps_each = steps_divided(4) / (uint64_t)threads / 3;
+    for (int i = 0; i < threads; i++)
+        seed_and_tell(&own[i], (uint64_t)(_i * SHADOWS_MAX + i) + 401);
+    for (int generation = 0; generation < 3; generation++) {
+        for (int i = 0; i < threads; i++)
+            pthread_create(&thread[i], NULL, work_at_once, &own[i]);
+        for (int i = 0; i < threads; i++)
+            pthread_join(thread[i], NULL);
+        mailboxes_empty();
+        compare_with_walker(own, threads);
+    }
+    for (int i = 0; i < threads; i++)
+        model_free_all(&own[i]);
+    compare_with_walker(own, threads);
 }
 END_TEST
 
@@ -244,8 +260,11 @@ int main(void)
     Suite *suite = suite_create("model");
     TCase *tests = tcase_create("random");
     tcase_set_timeout(tests, 0);
-    tcase_add_loop_test(tests, random_operations_agree_with_the_shadow, 0, 4);
-    tcase_add_loop_test(tests, random_operations_with_ledgers_agree_with_the_shadow, 0, 4);
+    tcase_add_loop_test(tests, random_operations_agree_with_the_shadow, 0, SEEDS);
+    tcase_add_loop_test(tests, random_operations_with_ledgers_agree_with_the_shadow, 0, SEEDS);
+    tcase_add_loop_test(tests, threads_in_turns_agree_with_the_shadow, 0, SEEDS);
+    tcase_add_loop_test(tests, threads_in_turns_with_ledgers_agree_with_the_shadow, 0, SEEDS);
+    tcase_add_loop_test(tests, threads_that_hand_over_blocks_agree_with_their_shadows, 0, SEEDS);
     suite_add_tcase(suite, tests);
     return help_run(suite);
 }
