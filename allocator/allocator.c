@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "allocator/class.h"
+#include "allocator/fast.h"
 #include "allocator/find.h"
 #include "allocator/heap.h"
 #include "allocator/mapping.h"
@@ -55,19 +56,25 @@ static void block_prepare(struct pool *pool, void *p, bool zeroed)
         memset(p, 0, pool->list_is_zero ? sizeof(struct free_block) : pool->block_size);
 }
 
+/* The bin is not empty, but what it leads to was written over. */
+static void bin_drop(struct heap *heap, unsigned class)
+{
+    const void *block = list_first(heap->bin[class], heap->secret);
+    store_relaxed(&heap->bin[class], list_end(heap->current[class], heap->secret));
+    state_report_corruption(block);
+}
+
 static void *heap_take(struct heap *heap, unsigned class, bool zeroed)
 {
-    struct pool *pool = heap->current[class];
     for (;;) {
-        void *p = pool_pop(pool, heap->secret);
+        void *p = bin_pop(heap, class);
         if (likely(p != NULL)) {
-            block_prepare(pool, p, zeroed);
+            block_prepare(heap->current[class], p, zeroed);
             return p;
         }
-        if (unlikely(load_relaxed(&pool->free_list) != NULL))
-            pool_drop_list(pool);
-        pool = heap_refill(heap, class);
-        if (pool == NULL)
+        if (unlikely(list_first(heap->bin[class], heap->secret) != NULL))
+            bin_drop(heap, class);
+        if (!heap_refill(heap, class))
             return NULL;
     }
 }
@@ -78,6 +85,8 @@ __attribute__((noinline)) static void *shared_take(unsigned class, bool zeroed)
 {
     state_start();
     state_lock(LOCK_SHARED_HEAP);
+    if (unlikely(alloc_state.shared.bin[class] == 0))
+        store_relaxed(&alloc_state.shared.bin[class], NO_LIST(alloc_root_data.secret));
     void *p = heap_take(&alloc_state.shared, class, zeroed);
     state_unlock(LOCK_SHARED_HEAP);
     return p;
@@ -114,6 +123,37 @@ static void *large_alloc(size_t size, size_t alignment, bool zeroed)
 }
 
 /* --- allocating ----------------------------------------------------------------------------------------- */
+
+/* The first pool of the ring, or the second, if blocks were freed into it. */
+static inline struct pool *pool_with_freed(const struct heap *heap, unsigned class)
+{
+    struct pool *pool = heap->current[class];
+    if (likely(list_first(pool->free_list, heap->secret) != NULL))
+        return pool;
+    pool = pool->next;
+    return pool != NULL && list_first(pool->free_list, heap->secret) != NULL ? pool : NULL;
+}
+
+/* Most often what the bin lacks is what was freed into the same pool, or the next. The sentinel heap has neither. */
+ALLOC_FAST void *alloc_malloc_next(size_t size)
+{
+    struct heap *heap = alloc_heap;
+    if (unlikely(size > POOL_SIZE_MAX))
+        return NULL;
+    unsigned class = class_of(size);
+    uint64_t *bin = &heap->bin[class];
+    if (list_first(*bin, heap->secret) != NULL)
+        return bin_pop(heap, class);
+    struct pool *pool = pool_with_freed(heap, class);
+    if (pool == NULL)
+        return NULL;
+    store_relaxed(&heap->busy, 1);
+    heap->current[class] = pool;
+    heap_forget_spare(heap, pool);
+    (void)pool_replenish(pool, bin);
+    store_relaxed(&heap->busy, 0);
+    return bin_pop(heap, class);
+}
 
 void *alloc_malloc(size_t size)
 {

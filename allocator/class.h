@@ -5,9 +5,10 @@
  *   16 32 48 .. 128 | 144 160 .. 256 | 288 320 .. 512 | ... | 18432 .. 32768
  *     steps of 16        eight per doubling: at most 12.5 % of a block past 128 bytes is slack
  *
- * Every size is a multiple of 16 and so is every block's address. Up to 1 KiB a pool is one slot; above, as
- * many slots (at most 8) as leave little behind the last block (at most 1/16 of the pool), and at least 4
- * blocks.
+ * Every size is a multiple of 16 and so is every block's address. Up to 256 bytes a pool is one slot; above, as
+ * many slots (at most 8) as hold some tens of blocks, 3 at least, and leave little behind the last one (at most
+ * 1/16 of the pool): each pool costs a slow path when it runs out, while address space that is not carved yet costs
+ * nothing.
  */
 #ifndef HEAPTALLY_CLASS_H
 #define HEAPTALLY_CLASS_H

@@ -2,25 +2,28 @@
 /*
  * fast.h - the two fast paths, inline, for the exported malloc and free.
  *
- *   malloc: heap = TLS -> class = table[size / 16] -> pool = heap.current[class] -> pop
- *   free:   map[address] -> descriptor -> is its owner my heap? -> is it a block, is it live? -> push
+ *   malloc: heap = TLS -> class = table[size / 16] -> heap.bin[class]: pop
+ *   free:   heap = TLS -> pool = heap.own[address / 16 KiB] -> in its range? a block's start? marked free? -> push
  *
  * No lock, no atomic read-modify-write, no "initialised yet?": a thread that is not attached, has exited or
- * is intercepted has the empty sentinel heap, on which every request misses and which owns no pool. A full
- * pool's owner word carries a bit, so that the one comparison also tells pools that need more work. Pools of
- * several slots are left to the slow path except in their first slot; those are the classes past 1 KiB.
+ * is intercepted has the empty sentinel heap, on which every request misses and which owns no pool. Whether the
+ * address is ours at all is answered by the range: own[] leads to a pool of this heap or to the empty pool.
+ * scripts/check-instructions counts both.
  *
  * Not for a signal handler that interrupted one of these two, or the slow paths, in the same thread.
  */
 #ifndef HEAPTALLY_FAST_H
 #define HEAPTALLY_FAST_H
 
-#include "allocator/address_map.h"
 #include "allocator/allocator.h"
 #include "allocator/class.h"
 #include "allocator/heap.h"
 #include "allocator/pool.h"
 #include "allocator/state.h"
+
+/* Functions that inline these are kept together: a program counter in [__start_heaptally_fast, __stop_heaptally_fast)
+ * tells that a signal interrupted one of them. */
+#define ALLOC_FAST __attribute__((section("heaptally_fast")))
 
 /* A block, or NULL: then call alloc_malloc(). */
 static inline void *alloc_malloc_fast(size_t size)
@@ -28,25 +31,26 @@ static inline void *alloc_malloc_fast(size_t size)
     if (unlikely(size > STEP_16_MAX))
         return NULL;
     struct heap *heap = alloc_heap;
-    return pool_pop(heap->current[alloc_class_of_16[(size + 15) >> 4]], heap->secret);
+    return bin_pop(heap, heap->class_of_16[(size + 15) >> 4]);
 }
+
+/* The next try: what came back meanwhile, and sizes up to 32 KiB. A block, or NULL: then call alloc_malloc(). */
+void *alloc_malloc_next(size_t size);
 
 /* true when p was freed; false: nothing happened, call alloc_free(). p may be anything. */
 static inline bool alloc_free_fast(void *p)
 {
-    uintptr_t address = (uintptr_t)p, base = chunk_base(address);
-    if (unlikely(map_entry(address) != base || base == 0))
-        return false;
-    struct pool *pool = chunk_descriptor(address);
     struct heap *heap = alloc_heap;
-    if (unlikely(load_relaxed(&pool->owner) != (uintptr_t)heap))
+    struct pool *pool = heap->own[((uintptr_t)p >> SLOT_SHIFT) & heap->own_mask];
+    uintptr_t offset = (uintptr_t)p - pool->start;
+    if (unlikely(offset >= pool->carved))
         return false;
-    uint32_t offset = (uint32_t)(address & (SLOT_SIZE - 1));
-    if (unlikely((uint64_t)offset * pool->divisor >= pool->divisor || offset >= pool->carved))
+    if (unlikely(offset * pool->divisor > pool->remainder))
         return false;
-    if (unlikely(free_block_seems(p, heap->secret)))
+    uint64_t list = list_from(p, heap->secret);
+    if (unlikely(((struct free_block *)p)->mark == list))
         return false;
-    if (unlikely(pool_push(pool, p, heap->secret) == 0))
+    if (unlikely(!pool_push(pool, p, list)))
         heap_pool_emptied(heap, pool);
     return true;
 }

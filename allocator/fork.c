@@ -9,6 +9,7 @@
  * whoever adopts it recounts it from its lists. That a child touches descriptors only, and no block, keeps
  * fork cheap.
  */
+#include "allocator/address_map.h"
 #include "allocator/chunk.h"
 #include "allocator/heap.h"
 #include "allocator/pool.h"
@@ -68,6 +69,19 @@ static void chunk_settle(struct chunk *chunk)
             pool_settle(&chunk->pools[slot]);
 }
 
+/* What a vanished thread had on its bins stays known to the pools. Each bin is one word, whole at any moment. */
+static void bins_settle(const struct heap *heap)
+{
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        const struct free_block *block = list_first(heap->bin[class], alloc_root_data.secret);
+        if (block == NULL)
+            continue;
+        struct pool *pool = chunk_descriptor((uintptr_t)block);
+        pool -= pool->distance;
+        pool->torn_list = heap->bin[class];
+    }
+}
+
 static void heaps_settle(void)
 {
     alloc_state.idle_heaps = NULL;
@@ -79,6 +93,7 @@ static void heaps_settle(void)
             store_relaxed(&heap->pending, NULL);
             continue;
         }
+        bins_settle(heap);
         heap_reset(heap);
         heap->attached = false;
         heap->next_idle = alloc_state.idle_heaps;

@@ -3,11 +3,17 @@
 #include "allocator/heap.h"
 
 #include "allocator/class.h"
+#include "allocator/own.h"
 #include "allocator/pool.h"
 #include "allocator/pool_ring.h"
 #include "allocator/purge.h"
 #include "allocator/remote.h"
 #include "allocator/state.h"
+
+/* Slots of empty pools that a heap keeps until its next trim: 256 KiB and an eighth of what it has, at most 4 MiB. */
+#define SPARE_SLOTS     16u
+#define SPARE_SHARE     8u
+#define SPARE_SLOTS_MAX 256u
 
 /* --- full and back -------------------------------------------------------------------------------------- */
 
@@ -18,6 +24,8 @@ static bool heap_set_full(struct heap *heap, struct pool *pool)
     ring_remove(&heap->current[pool->size_class], pool, EMPTY_POOL);
     ring_append(&heap->full, pool, NULL);
     store_relaxed(&pool->owner, (uintptr_t)heap | POOL_UNLISTED);
+    store_relaxed(&pool->full, true);
+    store_relaxed(&pool->used, 1);
     (void)remote_change(pool, REMOTE_QUIET, REMOTE_WATCHED);
     if (REMOTE_HEAD(load_acquire(&pool->remote)) == 0)
         return true;
@@ -30,34 +38,76 @@ static bool heap_set_full(struct heap *heap, struct pool *pool)
 
 void heap_relist(struct heap *heap, struct pool *pool)
 {
+    pool_undisguise(pool);
     store_relaxed(&pool->owner, (uintptr_t)heap);
     ring_remove(&heap->full, pool, NULL);
     ring_append(&heap->current[pool->size_class], pool, EMPTY_POOL);
+    pool->passed = false;
+    if (!own_has(heap, pool))
+        own_add(heap, pool);
+}
+
+/* --- empty ---------------------------------------------------------------------------------------------- */
+
+/* Off the heap's books. Nothing of it is on the bin. */
+static void pool_leave(struct heap *heap, struct pool *pool)
+{
+    heap_forget_spare(heap, pool);
+    ring_remove(&heap->current[pool->size_class], pool, EMPTY_POOL);
+    own_remove(heap, pool);
+    /* Stragglers of a former thread's were not counted. */
+    heap->slots -= heap->slots < pool->slots ? heap->slots : pool->slots;
 }
 
 static void pool_return(struct heap *heap, struct pool *pool)
 {
-    ring_remove(&heap->current[pool->size_class], pool, EMPTY_POOL);
+    if (heap->current[pool->size_class] == pool)
+        heap_empty_bin(heap, pool->size_class);
+    pool_leave(heap, pool);
     state_lock(LOCK_ARENA);
     pool_release(pool);
     purge_tick();
     state_unlock(LOCK_ARENA);
 }
 
-/* The last usable pool of a class stays: a program that allocates and frees one block would otherwise take
- * and release slots each time. */
-static void pool_return_if_spare(struct heap *heap, struct pool *pool)
+/* At the ring's end it is the last to be allocated from. */
+static void pool_keep(struct heap *heap, struct pool *pool)
 {
-    if (pool->used == 0 && (pool->next != pool || load_relaxed(&alloc_state.decay_ms) == 0))
-        pool_return(heap, pool);
+    struct pool **ring = &heap->current[pool->size_class];
+    if (!pool->spare) {
+        pool->spare = true;
+        heap->spare_slots += pool->slots;
+    }
+    if (*ring != pool) {
+        ring_remove(ring, pool, EMPTY_POOL);
+        ring_append(ring, pool, EMPTY_POOL);
+    }
 }
+
+static bool spares_suffice(const struct heap *heap, const struct pool *pool)
+{
+    uint32_t limit = SPARE_SLOTS + heap->slots / SPARE_SHARE;
+    return heap->spare_slots + pool->slots > (limit < SPARE_SLOTS_MAX ? limit : SPARE_SLOTS_MAX);
+}
+
+/* The last usable pool of a class stays in any case: a program that allocates and frees one block would otherwise
+ * take and release slots each time. Full pools wait for the drain. */
+static void pool_settle_empty(struct heap *heap, struct pool *pool)
+{
+    if ((pool->owner & POOL_UNLISTED) != 0 || !pool_is_empty(pool))
+        return;
+    if (load_relaxed(&alloc_state.decay_ms) == 0 || (pool->next != pool && spares_suffice(heap, pool)))
+        pool_return(heap, pool);
+    else if (pool->next != pool)
+        pool_keep(heap, pool);
+}
+
+/* --- drain ---------------------------------------------------------------------------------------------- */
 
 static void pending_relist(struct heap *heap, struct pool *pool)
 {
     (void)remote_change(pool, REMOTE_QUEUED, REMOTE_QUIET);
     heap_relist(heap, pool);
-    if (load_relaxed(&pool->free_list) == NULL)
-        (void)remote_collect(pool);
 }
 
 bool heap_drain_locked(struct heap *heap)
@@ -79,34 +129,53 @@ bool heap_drain(struct heap *heap)
     for (; pool != NULL; pool = next) {
         next = load_relaxed(&pool->pending_next);
         pending_relist(heap, pool);
-        pool_return_if_spare(heap, pool);
+        pool_settle_empty(heap, pool);
     }
     return any;
 }
 
 /* --- freeing -------------------------------------------------------------------------------------------- */
 
-/* From the inline free, perhaps in a signal handler that interrupted a slow path: then the pool waits for the
- * next trim. */
+/* The first free into a full pool. If a pusher of another thread was before us, its entry on the pending stack
+ * relists the pool. */
+static void pool_reopen(struct heap *heap, struct pool *pool)
+{
+    store_relaxed(&pool->used, (uint32_t)pool->capacity - 1);
+    store_relaxed(&pool->full, false);
+    if (remote_change(pool, REMOTE_WATCHED, REMOTE_QUIET))
+        heap_relist(heap, pool);
+}
+
+/* From the inline free, perhaps in a signal handler that interrupted a slow path: then an empty pool waits for the
+ * next trim, and a full one is made to count right. */
 void heap_pool_emptied(struct heap *heap, struct pool *pool)
 {
-    if (load_relaxed(&heap->busy) != 0)
+    /* Mostly it is the only pool of its class, and stays. */
+    if (likely(pool->next == pool && !pool->full && load_relaxed(&alloc_state.decay_ms) != 0))
         return;
+    if (load_relaxed(&heap->busy) != 0) {
+        if (pool->full) {
+            store_relaxed(&pool->used, (uint32_t)pool->capacity - 1);
+            store_relaxed(&pool->full, false);
+        }
+        return;
+    }
     store_relaxed(&heap->busy, 1);
-    pool_return_if_spare(heap, pool);
+    if (pool->full)
+        pool_reopen(heap, pool);
+    else
+        pool_settle_empty(heap, pool);
     store_relaxed(&heap->busy, 0);
 }
 
 void heap_free(struct heap *heap, struct pool *pool, void *p)
 {
-    pool_push(pool, p, heap->secret);
-    if ((pool->owner & POOL_UNLISTED) != 0) {
-        /* If a pusher was first, its entry on the pending stack relists the pool. */
-        if (!remote_change(pool, REMOTE_WATCHED, REMOTE_QUIET))
-            return;
-        heap_relist(heap, pool);
-    }
-    pool_return_if_spare(heap, pool);
+    if (pool_push(pool, p, list_from(p, heap->secret)))
+        return;
+    if (pool->full)
+        pool_reopen(heap, pool);
+    else
+        pool_settle_empty(heap, pool);
 }
 
 /* --- allocating ----------------------------------------------------------------------------------------- */
@@ -135,8 +204,11 @@ static struct pool *pool_obtain(struct heap *heap, unsigned class)
     if (pool == NULL && purge_all_locked())
         pool = pool_create(heap, class);
     state_unlock(LOCK_ARENA);
-    if (pool != NULL)
+    if (pool != NULL) {
         ring_append(&heap->current[class], pool, EMPTY_POOL);
+        heap->slots += pool->slots;
+        own_add(heap, pool);
+    }
     return pool;
 }
 
@@ -150,57 +222,85 @@ static struct pool *pool_obtain_at_last(struct heap *heap, unsigned class)
     return pool_obtain(heap, class);
 }
 
-/* The first pool of the ring that has something; the full ones before it leave the ring. */
-static struct pool *ring_search(struct heap *heap, unsigned class)
+/* From the first pool of the ring that has something. One that has not is passed by the first time, which costs
+ * nothing if the program frees into it before its turn comes again, and counts as full the second time. */
+static bool ring_search(struct heap *heap, unsigned class)
 {
     for (struct pool *pool; (pool = heap->current[class]) != EMPTY_POOL;) {
-        if (pool_replenish(pool))
-            return pool;
-        heap_set_full(heap, pool);
+        if (likely(pool_replenish(pool, &heap->bin[class]))) {
+            pool->passed = false;
+            heap_forget_spare(heap, pool);
+            return true;
+        }
+        if (pool->passed)
+            (void)heap_set_full(heap, pool);
+        else
+            heap->current[class] = pool->next;
+        pool->passed = true;
     }
-    return NULL;
+    return false;
 }
 
-struct pool *heap_refill(struct heap *heap, unsigned class)
+bool heap_refill(struct heap *heap, unsigned class)
 {
-    struct pool *pool = ring_search(heap, class);
-    if (pool == NULL && heap_drain(heap))
-        pool = ring_search(heap, class);
-    if (pool != NULL)
-        return pool;
+    if (likely(ring_search(heap, class)))
+        return true;
+    if (heap_drain(heap) && ring_search(heap, class))
+        return true;
     if (purge_due(heap))
         heap_trim(heap);
-    /* An adopted pool may have been mended down to nothing: hence the search again. */
-    while (pool == NULL && pool_obtain_at_last(heap, class) != NULL)
-        pool = ring_search(heap, class);
-    return pool;
+    /* An adopted pool may have been mended down to nothing: hence the loop. */
+    while (pool_obtain_at_last(heap, class) != NULL)
+        if (ring_search(heap, class))
+            return true;
+    store_relaxed(&heap->bin[class], NO_LIST(alloc_root_data.secret));
+    return false;
 }
 
 /* --- trimming ------------------------------------------------------------------------------------------- */
 
+void heap_empty_bin(struct heap *heap, unsigned class)
+{
+    if (heap->current[class] != EMPTY_POOL)
+        pool_retake(heap->current[class], &heap->bin[class]);
+    /* The pool, and its chunk, may go now: the end of its list is there. */
+    store_relaxed(&heap->bin[class], NO_LIST(alloc_root_data.secret));
+}
+
 static void class_trim(struct heap *heap, unsigned class)
 {
-    struct pool *first = heap->current[class], *pool = first;
-    if (first == EMPTY_POOL)
-        return;
-    do {
-        struct pool *next = pool->next;
-        bool last = next == first;
-        if (pool_is_empty(pool)) {
-            if (pool == first)
-                first = next;
-            ring_remove(&heap->current[class], pool, EMPTY_POOL);
-            pool_release(pool);
-        }
-        if (last)
-            return;
-        pool = next;
-    } while (heap->current[class] != EMPTY_POOL);
+    unsigned left = 0;
+    heap_empty_bin(heap, class);
+    for (struct pool *pool = heap->current[class], *first = pool; pool != EMPTY_POOL && pool != NULL;) {
+        left++;
+        pool = pool->next == first ? NULL : pool->next;
+    }
+    for (struct pool *pool = heap->current[class], *next; left > 0; left--, pool = next) {
+        next = pool->next;
+        if (!pool_is_empty(pool))
+            continue;
+        pool_leave(heap, pool);
+        pool_release(pool);
+    }
+}
+
+/* A signal handler may have freed into a full pool while the heap was busy: such a pool is usable again. */
+static void full_trim(struct heap *heap)
+{
+    unsigned left = 0;
+    for (struct pool *pool = heap->full, *first = pool; pool != NULL; left++)
+        pool = pool->next == first ? NULL : pool->next;
+    for (struct pool *pool = heap->full, *next; left > 0; left--, pool = next) {
+        next = pool->next;
+        if (!pool->full && remote_change(pool, REMOTE_WATCHED, REMOTE_QUIET))
+            heap_relist(heap, pool);
+    }
 }
 
 void heap_trim(struct heap *heap)
 {
     (void)heap_drain(heap);
+    full_trim(heap);
     state_lock(LOCK_ARENA);
     for (unsigned class = 0; class < CLASS_COUNT; class ++)
         class_trim(heap, class);

@@ -2,14 +2,17 @@
 /*
  * heap.h - the pools a thread allocates from, and what happens to them when it ends.
  *
- *   heap.current[c] --> pool <-> pool <-> ... (ring)    usable pools of class c; the first is allocated from
+ *   heap.bin[c] -----> block -> block -> ...            what is handed out next: of the first pool of current[c]
+ *   heap.current[c] --> pool <-> pool <-> ... (ring)    usable pools of class c; the first is the active one
  *   heap.full ------> pool <-> pool <-> ... (ring)      nothing to hand out; off the class's ring
  *   heap.pending ---> pool --> pool                     full pools into which other threads freed (remote.h)
+ *   heap.own -------> pool, by slot                     what the fast free looks into (own.h)
  *
- * An allocation that finds the first pool's list empty: replenish it, else move it to `full` and try the
- * next; then drain pending; then adopt a pool from the orphanage; then cut a new one. A pool that becomes
- * usable again goes to the ring's end: allocation goes on where it was, and the pool gathers more free blocks
- * meanwhile.
+ * An allocation that finds the bin empty: replenish it from the active pool, else move that to `full` and try the
+ * next; then drain pending; then adopt a pool from the orphanage; then cut a new one. A pool that becomes usable
+ * again goes to the ring's end: allocation goes on where it was, and the pool gathers more free blocks meanwhile.
+ * An empty pool is kept at the ring's end, as long as there are few of them (SPARE_SLOTS), until the next trim:
+ * a program that goes up and down by a pool's worth of blocks finds it there.
  *
  * The orphanage is a heap without a thread, whose every operation is under the arena lock. All its pools are
  * WATCHED: the first free into one puts it on the orphanage's pending stack, where the next to take the lock
@@ -34,8 +37,17 @@ struct heap *heap_attach(void);
 /* Its pools go to the orphanage, the heap to the idle ones. Takes the arena lock. */
 void heap_detach(struct heap *heap);
 
-/* A pool of this class with a block on its free_list, or NULL: out of memory. */
-struct pool *heap_refill(struct heap *heap, unsigned class);
+/* The bin of this class is empty: fill it. false: out of memory. */
+bool heap_refill(struct heap *heap, unsigned class);
+
+/* The pool is allocated from again, or goes. */
+static inline void heap_forget_spare(struct heap *heap, struct pool *pool)
+{
+    if (!pool->spare)
+        return;
+    pool->spare = false;
+    heap->spare_slots -= pool->slots;
+}
 
 /* What the fast free leaves to do: `used` became 0. */
 void heap_pool_emptied(struct heap *heap, struct pool *pool);
@@ -64,5 +76,7 @@ bool heap_drain_locked(struct heap *heap);
 void heap_reset(struct heap *heap);
 /* Clear the unlisted bit and put the pool on its class's ring; it was on `full`. */
 void heap_relist(struct heap *heap, struct pool *pool);
+/* The active pool gets back what is left on the bin. */
+void heap_empty_bin(struct heap *heap, unsigned class);
 
 #endif

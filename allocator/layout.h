@@ -21,20 +21,25 @@
  *   slots 0, 1  never handed out: their descriptors are the chunk's header; owner 0 by layout.
  *
  * States of a pool (owned by a heap H; `owner` is H, or H with POOL_UNLISTED)
- *   usable      owner == H; on H's list of its class; remote notify QUIET (WATCHED in the orphanage)
- *   full        owner == H | POOL_UNLISTED; on H's `full` list; notify WATCHED, or QUEUED once another thread
- *               has freed into it, until H drains its pending stack
- *   empty       used == 0: usable, and kept only while it is the last of its class; otherwise given back
- * A block of a pool is live iff its index is carved (offset < carved) and it is on none of: free_list,
- * local_free, the remote list. The remote list is counted in `used` until the owner collects it.
+ *   active      the first of H's ring of its class: the blocks H hands out next are on H's bin, not in the pool
+ *   usable      owner == H; further on that ring; remote notify QUIET (WATCHED in the orphanage)
+ *   full        owner == H | POOL_UNLISTED; on H's `full` ring; notify WATCHED, or QUEUED once another thread
+ *               has freed into it, until H drains its pending stack. `full` set: `used` is 1 instead of
+ *               `capacity`, so that the owner's first free into it finds 0, as the last free of a pool does
+ *   empty       used == 0: usable, and kept for a while (heap.h); otherwise given back
+ * A block of a pool is live iff its index is carved (offset < carved) and it is on none of: the pool's
+ * free_list, its owner's bin, the remote list (and `torn_list`, in a fork's child). Blocks on the bin and on the
+ * remote list are counted in `used`.
  *
- * Invariants of a quiescent pool
- *   carved / block_size == used + length(free_list) + length(local_free);   remote count <= used <= capacity
+ * Invariant of a quiescent pool
+ *   carved / block_size == used + length(free_list), `used` read as capacity while `full` is set
  *
- * The two words of a free block: link = next ^ secret, check = link ^ address ^ secret. One comparison
- * tells, on free, that a block may already be free (then the lists are walked to be sure), and on allocation
- * that free memory was not written to. Handing a block out clears `check`, and next never equals the block
- * itself.
+ * Lists of free blocks. A list is kept as the address of its first block ^ secret; so is the link in each block,
+ * and the last one leads to its chunk's base | 8, which is no block, but can be read as one: its link is 0, and
+ * the difference to any list is large. An empty bin of no pool leads to such a place of its own (state.h). A block's second word, its mark, is its own
+ * address ^ secret. The mark tells, on free, that a block may already be free (then the lists are searched to be
+ * sure). That link and list differ only in their lower 22 bits tells, on allocation, that free memory was not
+ * written to. Handing a block out clears its mark.
  *
  * Threads: who writes a field is said at the field. "arena" is the arena lock (state.h).
  */
@@ -47,7 +52,7 @@
 /* Data of the fast paths: reached without the global offset table in the shared library. */
 #define LAYOUT_HIDDEN __attribute__((visibility("hidden")))
 
-#define LAYOUT_VERSION 1u
+#define LAYOUT_VERSION 2u
 #define LAYOUT_MAGIC   "heaptly"
 
 #define SLOT_SHIFT   14
@@ -72,6 +77,7 @@
 #define POOL_SIZE_MAX     ((size_t)32 << 10) /* largest block in a pool */
 #define SPAN_SIZE_MAX     ((size_t)2 << 20)  /* largest block in a span */
 #define POOL_UNLISTED     ((uintptr_t)1)     /* bit of pool.owner */
+#define LIST_END          ((uint64_t)8)      /* bit of an address that ends a list of free blocks */
 
 enum slot_state { SLOT_FREE, SLOT_POOL, SLOT_SPAN, SLOT_RUN };
 
@@ -83,58 +89,64 @@ enum slot_state { SLOT_FREE, SLOT_POOL, SLOT_SPAN, SLOT_RUN };
 enum remote_notify { REMOTE_QUIET, REMOTE_WATCHED, REMOTE_QUEUED };
 
 struct free_block {
-    uint64_t link;
-    uint64_t check;
+    uint64_t link; /* the next block, or the list's end, ^ secret */
+    uint64_t mark; /* its own address ^ secret */
 };
 
 struct pool {
     /* First line: the owner's. */
-    uintptr_t owner; /* struct heap *, | POOL_UNLISTED. The owning thread, or arena; read by any thread */
-    struct free_block *free_list;  /* blocks to hand out. Owner */
-    struct free_block *local_free; /* freed by the owner, becomes free_list when that is empty. Owner */
-    uint32_t used;                 /* handed out, and not yet freed or collected. Owner; read by statistics */
-    uint32_t carved;               /* bytes from the start that ever were on a list. Owner */
-    uint64_t divisor;      /* ceil(2^64 / block_size): offset * divisor < divisor iff offset is a multiple */
-    uint32_t block_size;   /* constant while a pool */
-    uint16_t capacity;     /* blocks. Constant while a pool */
-    uint8_t state;         /* enum slot_state. arena */
-    uint8_t size_class;    /* constant while a pool */
-    unsigned char *ledger; /* capacity * ALLOC_LEDGER_BYTES, or NULL. Constant while a pool */
-    uint8_t slots;         /* of the whole pool or span. arena */
-    uint8_t distance;      /* slots back to the first one. arena */
-    uint8_t fresh;         /* its memory was zero when taken: what is carved is zero. Constant while a pool */
-    uint8_t list_is_zero;  /* free_list came straight from carving fresh memory. Owner */
-    uint8_t torn;          /* its owner vanished in a fork: recount before use. arena */
-    uint8_t unused[3];
+    uintptr_t start;      /* its first block. Constant while a pool */
+    uint64_t carved;      /* bytes from the start that ever were on a list. Owner */
+    uint64_t divisor;     /* ceil(2^64 / block_size): offset * divisor < divisor iff offset is a multiple */
+    uint64_t remainder;   /* divisor - 1, for the fast free to compare with. Constant while a pool */
+    uint64_t free_list;   /* blocks the owner freed, and what else came back. Owner */
+    uint32_t used;        /* carved blocks that are not on free_list. Owner; read by statistics */
+    uint32_t block_size;  /* constant while a pool */
+    uint16_t capacity;    /* blocks. Constant while a pool */
+    uint8_t state;        /* enum slot_state. arena */
+    uint8_t size_class;   /* constant while a pool */
+    uint8_t slots;        /* of the whole pool or span. arena */
+    uint8_t distance;     /* slots back to the first one. arena */
+    uint8_t fresh;        /* its memory was zero when taken: what is carved is zero. Constant while a pool */
+    uint8_t list_is_zero; /* what is on the bin came straight from carving fresh memory. Owner */
+    uint8_t torn;         /* its owner vanished in a fork: recount before use. arena */
+    uint8_t full;         /* `used` stands for `capacity`. Owner */
+    uint8_t spare;        /* empty, and counted in heap.spare_slots. Owner */
+    uint8_t passed;       /* had nothing to hand out when last asked. Owner */
+    uint8_t unused[4];
 
     /* Second line: everybody's, and what is rarely used. */
     uint64_t remote; /* see REMOTE_*. Any thread, by compare and swap */
-    struct pool
-        *pending_next; /* on the owner's pending stack. The thread that made it QUEUED, then the drainer */
-    struct pool *next, *prev;        /* ring of the owner's list. Owner */
-    unsigned char span_ledger[16];   /* the user's, when a span */
+    uintptr_t owner; /* struct heap *, | POOL_UNLISTED. The owning thread, or arena; read by any thread */
+    /* On the owner's pending stack. The thread that made it QUEUED, then the drainer. */
+    struct pool *pending_next;
+    struct pool *next, *prev; /* ring of the owner's list. Owner */
+    union {
+        struct {
+            unsigned char *ledger; /* capacity * ALLOC_LEDGER_BYTES, or NULL. Constant while a pool */
+            uint64_t torn_list;    /* what was on the vanished owner's bin; 0 = nothing. arena */
+        };
+        unsigned char span_ledger[16]; /* the user's, when a span */
+    };
     uint32_t arena_next, arena_prev; /* arena ids (address >> 18), in each arena's first descriptor. arena */
-    uint64_t unused2;
 };
 _Static_assert(sizeof(struct pool) == 128, "256 descriptors fill the head exactly");
 _Static_assert(offsetof(struct pool, remote) == 64, "the owner's line holds nothing others write");
 
 /* Overlays descriptors 0 and 1. All fields: arena. */
 struct chunk_header {
-    uintptr_t no_owner; /* stays 0, at pool.owner of slot 0: no fast path ever takes the head for a pool */
     uint64_t magic;
+    uint64_t no_link; /* stays 0: the allocation that comes to the end of a list reads its link here */
     uint64_t free_map[MAP_WORDS]; /* 1 = free. Bits 0 and 1 stay 0 */
     uint32_t table_index;         /* in alloc_state.chunks */
     uint32_t free_slots;
-    unsigned char unused[56];
+    unsigned char unused[64];
     uint32_t arena_next, arena_prev; /* arena 0's, at the place every other arena has them */
-    uint64_t unused2;
-    uintptr_t no_owner_1;          /* stays 0, for slot 1 */
-    uint64_t dirty_map[MAP_WORDS]; /* free, resident, since the last tick */
-    uint64_t aged_map[MAP_WORDS];  /* free, resident, for a whole tick: the next one returns it */
+    uint64_t dirty_map[MAP_WORDS];   /* free, resident, since the last tick */
+    uint64_t aged_map[MAP_WORDS];    /* free, resident, for a whole tick: the next one returns it */
 };
+_Static_assert(offsetof(struct chunk_header, no_link) == LIST_END, "the end of a list");
 _Static_assert(offsetof(struct chunk_header, arena_next) == offsetof(struct pool, arena_next), "overlay");
-_Static_assert(offsetof(struct chunk_header, no_owner_1) == 128, "overlay");
 _Static_assert(sizeof(struct chunk_header) <= 256, "two descriptors");
 
 struct chunk {
@@ -164,15 +176,27 @@ struct map_leaf {
     uintptr_t entry[1u << MAP_LEAF_BITS]; /* arena, release; read by any thread */
 };
 
-/* One per thread, reused, never returned to the kernel: a stale pointer to a heap always points to a heap. */
+/*
+ * One per thread, reused, never returned to the kernel: a stale pointer to a heap always points to a heap.
+ *
+ * `own` answers the fast free's question in one load: the heap's pool at a slot, by the low bits of the slot's
+ * number (address >> 14), or the empty pool, which holds no address. Whoever is told apart by more bits than
+ * the table has is just not in it. It is complete proof: the address is checked against the pool's own range.
+ */
 struct heap {
+    uint64_t bin[CLASS_COUNT];         /* blocks of the class's active pool, to be handed out. Owner */
     uint64_t secret;                   /* copy of alloc_root's: one load away on the fast path */
+    struct pool **own;                 /* own_mask + 1 entries. Owner */
+    uint64_t own_mask;                 /* Owner */
+    uint8_t class_of_16[72];           /* copy of alloc_class_of_16, and some more. Constant */
     struct pool *current[CLASS_COUNT]; /* head of the ring of usable pools, or &alloc_empty_pool. Owner */
     struct pool *full;                 /* ring of unlisted pools, or NULL. Owner */
     struct pool *pending;   /* full pools others freed into. Pushed by any thread, drained by the owner */
     struct heap *next_all;  /* every heap there is. Constant once linked; arena */
     struct heap *next_idle; /* while no thread has it. arena */
     uint64_t trim_at;       /* ms: when to look for empty pools again. Owner */
+    uint32_t spare_slots;   /* of empty pools that are kept. Owner */
+    uint32_t slots;         /* of all its pools. Owner */
     uint32_t busy;          /* in a slow path: a signal handler must not enter. Owner */
     uint32_t attached;      /* a thread has it. arena */
 };
@@ -195,7 +219,7 @@ struct alloc_root {
     uint32_t layout_version;
     uint32_t root_size, pool_size, heap_size, mapping_size;
     uint32_t chunk_shift, slot_shift, map_leaf_bits, map_root_bits, ledger_bytes;
-    uint64_t secret;                 /* set once, before the first block */
+    uint64_t secret;                 /* set once, before the first block; its upper half is never 0 */
     struct map_leaf **map;           /* 1 << map_root_bits leaves. Constant */
     struct metadata_table *metadata; /* metadata lock, release */
     uint64_t mapped, mapped_peak;    /* bytes of chunks and mappings. arena */

@@ -4,7 +4,9 @@
 
 #include <string.h>
 
+#include "allocator/class.h"
 #include "allocator/metadata.h"
+#include "allocator/own.h"
 #include "allocator/pool.h"
 #include "allocator/pool_ring.h"
 #include "allocator/remote.h"
@@ -128,9 +130,13 @@ struct pool *orphanage_adopt(struct heap *heap, unsigned class)
 
 void heap_reset(struct heap *heap)
 {
-    for (unsigned class = 0; class < CLASS_COUNT; class ++)
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         heap->current[class] = EMPTY_POOL;
+        store_relaxed(&heap->bin[class], NO_LIST(alloc_root_data.secret));
+    }
     heap->full = NULL;
+    heap->spare_slots = heap->slots = 0;
+    own_reset(heap);
     store_relaxed(&heap->pending, NULL);
     heap->busy = 0;
 }
@@ -141,6 +147,8 @@ static struct heap *heap_create(void)
     if (heap == NULL)
         return NULL;
     memset(heap, 0, sizeof *heap);
+    heap->own = OWN_NOTHING;
+    memcpy(heap->class_of_16, alloc_class_of_16, sizeof alloc_class_of_16);
     heap_reset(heap);
     heap->secret = alloc_root_data.secret;
     heap->next_all = alloc_state.all_heaps;
@@ -174,8 +182,10 @@ struct heap *heap_attach(void)
 
 static void class_abandon(struct heap *heap, unsigned class)
 {
+    heap_empty_bin(heap, class);
     while (heap->current[class] != EMPTY_POOL) {
         struct pool *pool = heap->current[class];
+        pool->spare = pool->passed = false;
         ring_remove(&heap->current[class], pool, EMPTY_POOL);
         orphanage_take(pool);
     }
@@ -189,6 +199,7 @@ unsigned heap_abandon(struct heap *heap)
     unsigned left = 0;
     for (unsigned i = ring_length(heap->full); i > 0; i--) {
         struct pool *pool = heap->full;
+        pool_undisguise(pool);
         if (!remote_change(pool, REMOTE_WATCHED, REMOTE_QUIET)) {
             heap->full = pool->next;
             left++;
@@ -197,6 +208,8 @@ unsigned heap_abandon(struct heap *heap)
         ring_remove(&heap->full, pool, NULL);
         orphanage_take(pool);
     }
+    heap->spare_slots = heap->slots = 0;
+    own_reset(heap);
     return left;
 }
 

@@ -9,8 +9,11 @@
 #include "allocator/remote.h"
 #include "allocator/state.h"
 
-/* Fresh blocks are carved about a page at a time: touching more would make memory resident for nothing. */
-#define CARVE_BYTES PLATFORM_PAGE
+/* Fresh blocks are carved about a page at a time: touching more would make memory resident for nothing. A list that
+ * comes back and is shorter than SHORT_BYTES, and SHORT_BLOCKS, is lengthened so: each return costs a slow path. */
+#define CARVE_BYTES  PLATFORM_PAGE
+#define SHORT_BYTES  ((size_t)32 << 10)
+#define SHORT_BLOCKS 64u
 
 static size_t ledger_size(const struct pool *pool)
 {
@@ -24,15 +27,16 @@ bool pool_init(struct pool *pool, struct heap *owner, unsigned class, bool fresh
     pool->ledger = NULL;
     if (alloc_state.keep_ledger && (pool->ledger = metadata_take(ledger_size(pool))) == NULL)
         return false;
+    pool->start = (uintptr_t)slot_memory(pool);
     pool->divisor = row->divisor;
+    pool->remainder = row->divisor - 1;
     pool->block_size = row->size;
     pool->size_class = (uint8_t) class;
     pool->fresh = fresh;
-    pool->list_is_zero = false;
-    pool->torn = false;
+    pool->list_is_zero = pool->torn = pool->full = pool->spare = pool->passed = false;
+    pool->torn_list = 0;
     pool->next = pool->prev = pool->pending_next = NULL;
-    store_relaxed(&pool->free_list, NULL);
-    store_relaxed(&pool->local_free, NULL);
+    store_relaxed(&pool->free_list, list_end(pool, alloc_root_data.secret));
     store_relaxed(&pool->used, 0);
     store_relaxed(&pool->carved, 0);
     store_relaxed(&pool->remote, 0);
@@ -50,92 +54,139 @@ void pool_release(struct pool *pool)
     slots_give(chunk_of(pool), slot_index(pool), pool->slots, true);
 }
 
-/* --- filling the list ----------------------------------------------------------------------------------- */
+/* --- counts --------------------------------------------------------------------------------------------- */
 
-/* The list is complete before `carved` covers it: whoever looks in between sees free blocks that were never
- * carved, which is no contradiction, instead of carved ones that are on no list, which would look alive. */
-static bool pool_carve(struct pool *pool)
+uint32_t pool_used(const struct pool *pool)
 {
-    uint32_t size = pool->block_size, done = pool_index(pool, pool->carved);
-    uint32_t count = CARVE_BYTES / size == 0 ? 1 : CARVE_BYTES / size;
-    if (count > (uint32_t)pool->capacity - done)
-        count = (uint32_t)pool->capacity - done;
-    if (count == 0)
-        return false;
-    struct free_block *next = NULL;
-    for (uint32_t i = done + count; i-- > done;) {
-        struct free_block *block = pool_block(pool, i);
-        free_block_write(block, next, alloc_root_data.secret);
-        next = block;
-    }
-    pool->list_is_zero = pool->fresh;
-    store_relaxed(&pool->free_list, next);
-    store_relaxed(&pool->carved, (done + count) * size);
-    return true;
+    return load_relaxed(&pool->full) ? pool->capacity : load_relaxed(&pool->used);
 }
 
-bool pool_replenish(struct pool *pool)
+void pool_undisguise(struct pool *pool)
 {
-    if (load_relaxed(&pool->free_list) != NULL)
-        return true;
-    struct free_block *freed = load_relaxed(&pool->local_free);
-    if (freed != NULL) {
-        pool->list_is_zero = false;
-        store_relaxed(&pool->free_list, freed);
-        store_relaxed(&pool->local_free, NULL);
-        return true;
-    }
-    return remote_collect(pool) || pool_carve(pool);
+    if (!pool->full)
+        return;
+    store_relaxed(&pool->used, pool->capacity);
+    store_relaxed(&pool->full, false);
 }
 
 bool pool_has_space(const struct pool *pool)
 {
-    return load_relaxed(&pool->free_list) != NULL || load_relaxed(&pool->local_free) != NULL ||
+    return list_first(load_relaxed(&pool->free_list), alloc_root_data.secret) != NULL ||
            REMOTE_HEAD(load_relaxed(&pool->remote)) != 0 ||
            pool->carved < (uint32_t)pool->capacity * pool->block_size;
 }
 
 bool pool_is_empty(const struct pool *pool)
 {
-    return pool->used == REMOTE_COUNT(load_acquire(&pool->remote));
+    return pool_used(pool) == REMOTE_COUNT(load_acquire(&pool->remote));
 }
 
-void pool_drop_list(struct pool *pool)
+/* --- filling the bin ------------------------------------------------------------------------------------ */
+
+/* Fresh blocks before `list` on the bin. The list is complete before `carved` covers it: whoever looks in between sees
+ * free blocks that were never carved, which is no contradiction, instead of carved ones that are on no list, which
+ * would look alive. */
+static bool pool_carve(struct pool *pool, uint64_t *bin, uint64_t list)
 {
-    const void *block = load_relaxed(&pool->free_list);
-    store_relaxed(&pool->free_list, NULL);
-    state_report_corruption(block);
+    uint64_t secret = alloc_root_data.secret;
+    uint32_t size = pool->block_size, done = pool_index(pool, (uint32_t)pool->carved);
+    uint32_t count = CARVE_BYTES / size == 0 ? 1 : CARVE_BYTES / size;
+    if (count > (uint32_t)pool->capacity - done)
+        count = (uint32_t)pool->capacity - done;
+    if (count == 0)
+        return false;
+    for (uint32_t i = done + count; i-- > done;) {
+        struct free_block *block = pool_block(pool, i);
+        free_block_write(block, list, secret);
+        list = list_from(block, secret);
+    }
+    store_relaxed(bin, list);
+    store_relaxed(&pool->used, pool->used + count);
+    store_relaxed(&pool->carved, (uint64_t)(done + count) * size);
+    return true;
+}
+
+static bool pool_carve_afresh(struct pool *pool, uint64_t *bin)
+{
+    bool carved = pool_carve(pool, bin, list_end(pool, alloc_root_data.secret));
+    pool->list_is_zero = carved && pool->fresh;
+    return carved;
+}
+
+/* For a moment the blocks are on both lists: at none they are on neither, where a reader of a stopped process would
+ * take them for live ones. */
+bool pool_replenish(struct pool *pool, uint64_t *bin)
+{
+    uint64_t secret = alloc_root_data.secret, freed = pool->free_list;
+    if (list_first(freed, secret) == NULL)
+        return remote_collect(pool, bin) || pool_carve_afresh(pool, bin);
+    uint32_t carved = pool_index(pool, (uint32_t)pool->carved), length = carved - pool->used;
+    pool->list_is_zero = false;
+    store_relaxed(bin, freed);
+    store_relaxed(&pool->free_list, list_end(pool, secret));
+    store_relaxed(&pool->used, carved);
+    if (unlikely(length < SHORT_BLOCKS && (size_t)length * pool->block_size < SHORT_BYTES))
+        (void)pool_carve(pool, bin, freed);
+    return true;
+}
+
+void pool_retake(struct pool *pool, uint64_t *bin)
+{
+    uint64_t secret = alloc_root_data.secret;
+    struct free_block *block;
+    while ((block = list_first(*bin, secret)) != NULL) {
+        uint64_t rest = load_relaxed(&block->link);
+        if ((*bin ^ rest) >> CHUNK_SHIFT != 0) {
+            store_relaxed(bin, list_end(pool, secret));
+            state_report_corruption(block);
+            return;
+        }
+        uint64_t list = *bin;
+        store_relaxed(bin, rest);
+        (void)pool_push(pool, block, list);
+    }
 }
 
 /* --- is it a block, is it free -------------------------------------------------------------------------- */
 
-/* Is p on the list that starts at `block`? Each step is checked to stay in the pool, and their number is
- * bounded, so a list that its owner changes meanwhile, or that was overwritten, ends the search and misleads
- * nobody. */
-static bool list_holds(const struct pool *pool, const struct free_block *block, uintptr_t p)
+/* Is p on this list? Each step is checked to stay in the pool, and their number is bounded, so a list that its
+ * owner changes meanwhile, or that was overwritten, ends the search and misleads nobody: hence the
+ * race that is not to be told. */
+__attribute__((no_sanitize("thread"))) static bool list_holds(const struct pool *pool, uint64_t list,
+                                                              uintptr_t p)
 {
     uint64_t secret = alloc_root_data.secret;
     uint32_t size = (uint32_t)pool->capacity * pool->block_size;
-    for (uint32_t steps = 0; block != NULL && steps <= pool->capacity; steps++) {
-        if ((uintptr_t)block == p)
-            return true;
-        if (pool_offset(pool, (uintptr_t)block) >= size || ((uintptr_t)block & 15) != 0)
+    for (uint32_t steps = 0; steps <= pool->capacity; steps++) {
+        const struct free_block *block = list_first(list, secret);
+        if (block == NULL || (uintptr_t)block == p)
+            return block != NULL;
+        if ((uintptr_t)block - pool->start >= size || ((uintptr_t)block & 15) != 0)
             return false;
-        block = free_block_next(block, secret);
+        list = load_relaxed(&block->link);
     }
     return false;
+}
+
+/* The owner may change meanwhile; heaps are never unmapped. */
+static uint64_t pool_bin(const struct pool *pool)
+{
+    const struct heap *heap = (const struct heap *)(load_relaxed(&pool->owner) & ~POOL_UNLISTED);
+    return heap == NULL ? 0 : load_relaxed(&heap->bin[pool->size_class]);
 }
 
 /* Two rounds: a block that its owner moves from one list to another while we look is found in the second. */
 static bool pool_has_free(const struct pool *pool, uintptr_t p)
 {
     for (int round = 0; round < 2; round++) {
-        if (list_holds(pool, load_relaxed(&pool->local_free), p))
+        if (list_holds(pool, load_relaxed(&pool->free_list), p))
             return true;
         uint32_t head = REMOTE_HEAD(load_acquire(&pool->remote));
-        if (head != 0 && list_holds(pool, pool_block(pool, head - 1), p))
+        if (head != 0 && head <= pool->capacity &&
+            list_holds(pool, list_from(pool_block(pool, head - 1), alloc_root_data.secret), p))
             return true;
-        if (list_holds(pool, load_relaxed(&pool->free_list), p))
+        if (list_holds(pool, pool_bin(pool), p) ||
+            (pool->torn_list != 0 && list_holds(pool, pool->torn_list, p)))
             return true;
     }
     return false;
@@ -163,33 +214,35 @@ struct marks {
     uint32_t count, end; /* marked blocks; one past the highest of them */
 };
 
-static void marks_add_list(struct marks *marks, const struct pool *pool, const struct free_block *block)
+static void marks_add_list(struct marks *marks, const struct pool *pool, uint64_t list)
 {
     uint64_t secret = alloc_root_data.secret;
-    for (uint32_t steps = 0; block != NULL && steps <= pool->capacity; steps++) {
+    for (uint32_t steps = 0; steps <= pool->capacity; steps++) {
+        const struct free_block *block = list_first(list, secret);
         uint32_t offset = pool_offset(pool, (uintptr_t)block), index = pool_index(pool, offset);
-        if (index >= pool->capacity || index * pool->block_size != offset || !free_block_seems(block, secret))
+        if (block == NULL || index >= pool->capacity || index * pool->block_size != offset ||
+            !free_block_seems(block, secret))
             return;
         uint64_t bit = (uint64_t)1 << index % 64;
         marks->count += (marks->word[index / 64] & bit) == 0;
         marks->word[index / 64] |= bit;
         marks->end = index >= marks->end ? index + 1 : marks->end;
-        block = free_block_next(block, secret);
+        list = load_relaxed(&block->link);
     }
 }
 
 /* A list in ascending order of all marked blocks. */
-static struct free_block *marks_to_list(const struct marks *marks, const struct pool *pool)
+static uint64_t marks_to_list(const struct marks *marks, const struct pool *pool)
 {
-    struct free_block *next = NULL;
+    uint64_t secret = alloc_root_data.secret, list = list_end(pool, secret);
     for (uint32_t i = marks->end; i-- > 0;) {
         if ((marks->word[i / 64] >> i % 64 & 1) == 0)
             continue;
         struct free_block *block = pool_block(pool, i);
-        free_block_write(block, next, alloc_root_data.secret);
-        next = block;
+        free_block_write(block, list, secret);
+        list = list_from(block, secret);
     }
-    return next;
+    return list;
 }
 
 void pool_mend(struct pool *pool)
@@ -198,16 +251,17 @@ void pool_mend(struct pool *pool)
     /* First the remote list leaves the word, so that nothing comes onto it that we have not seen. */
     uint64_t remote = remote_take(pool);
     if (REMOTE_HEAD(remote) != 0)
-        marks_add_list(&marks, pool, pool_block(pool, REMOTE_HEAD(remote) - 1));
+        marks_add_list(&marks, pool,
+                       list_from(pool_block(pool, REMOTE_HEAD(remote) - 1), alloc_root_data.secret));
     marks_add_list(&marks, pool, load_relaxed(&pool->free_list));
-    marks_add_list(&marks, pool, load_relaxed(&pool->local_free));
-    uint32_t carved = pool_index(pool, pool->carved);
+    if (pool->torn_list != 0)
+        marks_add_list(&marks, pool, pool->torn_list);
+    uint32_t carved = pool_index(pool, (uint32_t)pool->carved);
     if (carved < marks.end)
         carved = marks.end;
     store_relaxed(&pool->free_list, marks_to_list(&marks, pool));
-    store_relaxed(&pool->local_free, NULL);
-    store_relaxed(&pool->carved, carved * pool->block_size);
+    store_relaxed(&pool->carved, (uint64_t)carved * pool->block_size);
     store_relaxed(&pool->used, carved - marks.count);
-    pool->list_is_zero = false;
-    pool->torn = false;
+    pool->torn_list = 0;
+    pool->list_is_zero = pool->torn = pool->full = pool->spare = pool->passed = false;
 }

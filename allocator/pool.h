@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pool.h - one pool: its blocks, its two private lists, carving, and whether an address is a block of it.
+ * pool.h - one pool: its blocks, its list, carving, and whether an address is a block of it.
  *
  *      start                          carved                 capacity * block_size
  *        | used | free | used | free  |  never on a list      | tail |
- *                  \-- free_list or local_free, by link
+ *                  \-- the heap's bin, or free_list, by link
  *
- * Allocation pops free_list; the owner's frees push local_free. When free_list is empty, pool_replenish()
- * swaps local_free in, or collects the remote list, or carves a page's worth of fresh blocks. So the hot loop
- * touches one word of the pool, and what was just freed rests a little before it is handed out again.
+ * Allocation pops the heap's bin of the class, which holds blocks of one pool, the active one. The owner's frees
+ * push the pool's free_list. When the bin is empty, pool_replenish() moves the whole free_list to it, or the
+ * remote list, or carves a page's worth of fresh blocks. So the hot paths touch no descriptor to allocate and one
+ * line of it to free, and what was just freed rests a little before it is handed out again.
  *
- * Threads: the owner only, but for pool_block(), pool_check(), pool_has_free().
+ * Threads: the owner only, but for pool_block(), pool_check().
  */
 #ifndef HEAPTALLY_POOL_H
 #define HEAPTALLY_POOL_H
@@ -26,17 +27,21 @@
 
 /* A fresh pool's descriptor, on slots just taken; arena lock held. false: no memory for its ledger. */
 bool pool_init(struct pool *pool, struct heap *owner, unsigned class, bool fresh);
-/* No block is out: the slots go back. Arena lock held; the pool is on no list. */
+/* No block is out: the slots go back. Arena lock held; the pool is on no ring, and nothing of it on a bin. */
 void pool_release(struct pool *pool);
 
-/* Fill free_list if it is empty and anything can be had. false: the pool is full. */
-bool pool_replenish(struct pool *pool);
+/* Move what can be had to *bin, which is empty. false: the pool is full. */
+bool pool_replenish(struct pool *pool, uint64_t *bin);
+/* Take back what *bin still has, all of it the pool's. */
+void pool_retake(struct pool *pool, uint64_t *bin);
 /* Something to hand out, now or after pool_replenish(). */
 bool pool_has_space(const struct pool *pool);
 /* Every block that is out has come back, some of them perhaps still on the remote list. */
 bool pool_is_empty(const struct pool *pool);
-/* free_list was written over: report, and give the list up. */
-void pool_drop_list(struct pool *pool);
+/* `used`, whatever it stands for. */
+uint32_t pool_used(const struct pool *pool);
+/* `used` is itself again. */
+void pool_undisguise(struct pool *pool);
 /* Rebuild list and count from what the lists hold: their owner may have vanished between two stores. */
 void pool_mend(struct pool *pool);
 
@@ -59,51 +64,62 @@ static inline uint32_t pool_index(const struct pool *pool, uint32_t offset)
     return (uint32_t)(((unsigned __int128)offset * pool->divisor) >> 64);
 }
 
-/* --- a free block's two words --------------------------------------------------------------------------- */
+/* --- lists of free blocks ------------------------------------------------------------------------------- */
 
-static inline void free_block_write(struct free_block *block, const struct free_block *next, uint64_t secret)
+static inline uint64_t list_from(const void *block, uint64_t secret)
 {
-    uint64_t link = (uintptr_t)next ^ secret;
-    store_relaxed(&block->link, link);
-    store_relaxed(&block->check, link ^ (uintptr_t)block ^ secret);
+    return (uintptr_t)block ^ secret;
+}
+
+/* NULL: the list is empty. So is one of 0, which never was anything. */
+static inline struct free_block *list_first(uint64_t list, uint64_t secret)
+{
+    uintptr_t address = list ^ secret;
+    return list == 0 || (address & LIST_END) != 0 ? NULL : (struct free_block *)address;
+}
+
+/* The empty list of a pool, and of a bin whose blocks were the pool's. */
+static inline uint64_t list_end(const struct pool *pool, uint64_t secret)
+{
+    return ((uintptr_t)chunk_of(pool) | LIST_END) ^ secret;
 }
 
 /* Free memory always seems free; live memory by one chance in 2^64. */
 static inline bool free_block_seems(const struct free_block *block, uint64_t secret)
 {
-    return (load_relaxed(&block->link) ^ load_relaxed(&block->check)) == ((uintptr_t)block ^ secret);
+    return load_relaxed(&block->mark) == list_from(block, secret);
 }
 
-static inline struct free_block *free_block_next(const struct free_block *block, uint64_t secret)
+static inline void free_block_write(struct free_block *block, uint64_t rest, uint64_t secret)
 {
-    return (struct free_block *)(uintptr_t)(load_relaxed(&block->link) ^ secret);
+    store_relaxed(&block->link, rest);
+    store_relaxed(&block->mark, list_from(block, secret));
 }
 
 /* --- the two halves of the fast paths ------------------------------------------------------------------- */
 
-/* A block, or NULL: the list is empty, or its first block was written over. */
-static inline void *pool_pop(struct pool *pool, uint64_t secret)
+/* A block, or NULL: the bin is empty, or its first block was written over. What ends a list can be read, and its
+ * link is as far off as one that was written over: one comparison tells both. */
+static inline void *bin_pop(struct heap *heap, size_t class)
 {
-    struct free_block *block = load_relaxed(&pool->free_list);
-    if (unlikely(block == NULL))
+    uint64_t list = heap->bin[class];
+    struct free_block *block = (struct free_block *)(list ^ heap->secret);
+    uint64_t rest = block->link;
+    if (unlikely((list ^ rest) >> CHUNK_SHIFT != 0))
         return NULL;
-    if (unlikely(!free_block_seems(block, secret)))
-        return NULL;
-    store_relaxed(&pool->free_list, free_block_next(block, secret));
-    store_relaxed(&block->check, 0);
-    store_relaxed(&pool->used, pool->used + 1);
+    store_relaxed(&heap->bin[class], rest);
+    store_relaxed(&block->mark, 0);
     return block;
 }
 
-/* Returns what is left in use. */
-static inline uint32_t pool_push(struct pool *pool, void *p, uint64_t secret)
+/* `list` is p's, as list_from() makes it. false: `used` is now 0. */
+static inline bool pool_push(struct pool *pool, void *p, uint64_t list)
 {
     struct free_block *block = p;
-    free_block_write(block, load_relaxed(&pool->local_free), secret);
-    store_relaxed(&pool->local_free, block);
-    uint32_t used = pool->used - 1;
-    store_relaxed(&pool->used, used);
-    return used;
+    store_relaxed(&block->link, pool->free_list);
+    store_relaxed(&block->mark, list);
+    store_relaxed(&pool->free_list, list);
+    return count_down(&pool->used) != 0;
 }
 
 #endif

@@ -62,6 +62,7 @@ void alloc_set_decay(int64_t ms)
 bool alloc_purge(void)
 {
     struct heap *own = alloc_own_heap;
+    state_start();
     if (own != NULL && own != EXITED_HEAP && load_relaxed(&own->busy) == 0) {
         store_relaxed(&own->busy, 1);
         heap_trim(own);

@@ -29,13 +29,15 @@ static void pending_push(struct pool *pool)
 
 bool remote_push(struct pool *pool, uint32_t index)
 {
+    uint64_t secret = alloc_root_data.secret, word = load_acquire(&pool->remote), pushed;
     struct free_block *block = pool_block(pool, index);
-    uint64_t word = load_acquire(&pool->remote), pushed;
+    store_relaxed(&block->mark, list_from(block, secret));
     do {
         uint32_t head = REMOTE_HEAD(word);
         if (unlikely(REMOTE_COUNT(word) >= pool->capacity || head > pool->capacity))
             return false;
-        free_block_write(block, head == 0 ? NULL : pool_block(pool, head - 1), alloc_root_data.secret);
+        store_relaxed(&block->link,
+                      head == 0 ? list_end(pool, secret) : list_from(pool_block(pool, head - 1), secret));
         unsigned notify = REMOTE_NOTIFY(word) == REMOTE_WATCHED ? REMOTE_QUEUED : REMOTE_NOTIFY(word);
         pushed = remote_word(index + 1, REMOTE_COUNT(word) + 1, notify);
     } while (!cas_weak_acq_rel(&pool->remote, &word, pushed));
@@ -44,19 +46,18 @@ bool remote_push(struct pool *pool, uint32_t index)
     return true;
 }
 
-/* The list is in free_list before it leaves the word: at no moment is it in neither, where a reader of a
- * stopped process would take its blocks for live ones. */
-bool remote_collect(struct pool *pool)
+/* The list is on the bin before it leaves the word: at no moment is it in neither, where a reader of a stopped
+ * process would take its blocks for live ones. On both sides they count as used. */
+bool remote_collect(struct pool *pool, uint64_t *bin)
 {
     uint64_t word = load_acquire(&pool->remote);
     do {
         uint32_t head = REMOTE_HEAD(word);
         if (head == 0 || head > pool->capacity)
             return false;
-        store_relaxed(&pool->free_list, pool_block(pool, head - 1));
+        store_relaxed(bin, list_from(pool_block(pool, head - 1), alloc_root_data.secret));
     } while (!cas_weak_acq_rel(&pool->remote, &word, remote_word(0, 0, REMOTE_NOTIFY(word))));
     pool->list_is_zero = false;
-    store_relaxed(&pool->used, pool->used - REMOTE_COUNT(word));
     return true;
 }
 

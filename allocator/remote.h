@@ -36,8 +36,8 @@
  * does. */
 bool remote_push(struct pool *pool, uint32_t index);
 
-/* Owner, free_list empty: the remote list becomes free_list. false: there was none. */
-bool remote_collect(struct pool *pool);
+/* Owner, *bin empty: the remote list becomes the bin's. false: there was none. */
+bool remote_collect(struct pool *pool, uint64_t *bin);
 /* Owner: empty the remote list; returns the word it was. notify stays. */
 uint64_t remote_take(struct pool *pool);
 

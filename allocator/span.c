@@ -16,7 +16,6 @@ static unsigned slots_for(size_t size)
 static void span_init(struct pool *span)
 {
     memset(span->span_ledger, 0, sizeof span->span_ledger);
-    span->ledger = NULL;
     span->divisor = 0; /* a span has no inner blocks: every address but its first is interior */
     span->block_size = 0;
     store_release(&span->state, SLOT_SPAN);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "allocator/address_map.h"
+#include "allocator/own.h"
 
 const struct pool alloc_empty_pool;
 
@@ -17,12 +18,22 @@ const struct pool alloc_empty_pool;
     }
 _Static_assert(CLASS_COUNT == 6 * 12, "NO_POOLS names every class");
 
-const struct heap alloc_sentinel_heap = {.current = NO_POOLS};
+_Static_assert(offsetof(struct no_block, link) == LIST_END, "its address ends a list");
+const struct no_block alloc_no_block;
+
+#define NO_BLOCKS                                                                                            \
+    {                                                                                                        \
+        TWELVE(NO_LIST(0)), TWELVE(NO_LIST(0)), TWELVE(NO_LIST(0)), TWELVE(NO_LIST(0)), TWELVE(NO_LIST(0)),  \
+            TWELVE(NO_LIST(0))                                                                               \
+    }
+
+/* Its secret is 0, so that its bins can be constants. */
+const struct heap alloc_sentinel_heap = {.bin = NO_BLOCKS, .own = OWN_NOTHING, .current = NO_POOLS};
 
 struct alloc_state alloc_state = {
     .decay_ms = 1000,
-    .orphanage = {.current = NO_POOLS},
-    .shared = {.current = NO_POOLS},
+    .orphanage = {.own = OWN_NOTHING, .current = NO_POOLS},
+    .shared = {.own = OWN_NOTHING, .current = NO_POOLS},
 };
 
 struct alloc_root alloc_root_data = {
@@ -52,7 +63,8 @@ void state_start(void)
 {
     if (load_relaxed(&alloc_root_data.secret) != 0)
         return;
-    uint64_t secret = platform_random();
+    /* No address has such bits: a list and a link of 0 never look alike. */
+    uint64_t secret = platform_random() | (uint64_t)1 << 62;
     /* Whoever is first decides; no block exists before this, so nobody has used another value. */
     uint64_t none = 0;
     (void)cas_acq_rel(&alloc_root_data.secret, &none, secret);

@@ -56,6 +56,13 @@ extern LAYOUT_HIDDEN struct alloc_root alloc_root_data;
 extern LAYOUT_HIDDEN const struct pool alloc_empty_pool;
 #define EMPTY_POOL ((struct pool *)(uintptr_t)&alloc_empty_pool)
 
+/* Where the bins of no pool lead: the end of a list, with a link of 0 to read (layout.h). */
+struct no_block {
+    uint64_t unused, link;
+};
+extern LAYOUT_HIDDEN const struct no_block alloc_no_block __attribute__((aligned(16)));
+#define NO_LIST(secret) ((uintptr_t)&alloc_no_block.link ^ (secret))
+
 /* The empty heap of threads that have none: every request misses, and no pool is its own. */
 extern LAYOUT_HIDDEN const struct heap alloc_sentinel_heap;
 #define SENTINEL_HEAP ((struct heap *)(uintptr_t)&alloc_sentinel_heap)

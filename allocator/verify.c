@@ -46,11 +46,11 @@ static void expect(struct verify *verify, bool holds, const char *what, const vo
 /* --- pools ---------------------------------------------------------------------------------------------- */
 
 /* Marks the list's blocks; the number of blocks, or a breach. */
-static uint32_t check_list(struct verify *verify, const struct pool *pool, const struct free_block *block,
-                           uint64_t *marks)
+static uint32_t check_list(struct verify *verify, const struct pool *pool, uint64_t list, uint64_t *marks)
 {
+    uint64_t secret = alloc_root_data.secret;
     uint32_t count = 0;
-    while (block != NULL) {
+    for (const struct free_block *block; (block = list_first(list, secret)) != NULL; count++) {
         uint32_t offset = pool_offset(pool, (uintptr_t)block), index = pool_index(pool, offset);
         if (offset >= pool->carved || index * pool->block_size != offset) {
             breach(verify, "a free list leaves its pool", pool);
@@ -61,32 +61,41 @@ static uint32_t check_list(struct verify *verify, const struct pool *pool, const
             return count;
         }
         marks[index / 64] |= (uint64_t)1 << index % 64;
-        if (!free_block_seems(block, alloc_root_data.secret)) {
+        if (!free_block_seems(block, secret)) {
             breach(verify, "a free block was written to", block);
             return count;
         }
-        count++;
-        block = free_block_next(block, alloc_root_data.secret);
+        list = block->link;
     }
     return count;
+}
+
+/* What the pool's owner has of it on its bin. */
+static uint64_t pool_bin(const struct pool *pool)
+{
+    const struct heap *heap = (const struct heap *)(pool->owner & ~POOL_UNLISTED);
+    return heap->current[pool->size_class] == pool ? heap->bin[pool->size_class] : 0;
 }
 
 static void check_lists(struct verify *verify, const struct pool *pool)
 {
     uint64_t marks[POOL_CAPACITY_MAX / 64] = {0};
-    uint64_t word = load_acquire(&pool->remote);
+    uint64_t word = load_acquire(&pool->remote), secret = alloc_root_data.secret;
     uint32_t head = REMOTE_HEAD(word);
     if (head > pool->capacity) {
         breach(verify, "a remote list leaves its pool", pool);
         return;
     }
     uint32_t own = check_list(verify, pool, load_relaxed(&pool->free_list), marks);
-    own += check_list(verify, pool, load_relaxed(&pool->local_free), marks);
-    uint32_t remote = check_list(verify, pool, head == 0 ? NULL : pool_block(pool, head - 1), marks);
+    uint32_t bin = check_list(verify, pool, pool_bin(pool), marks);
+    uint32_t remote =
+        check_list(verify, pool, head == 0 ? 0 : list_from(pool_block(pool, head - 1), secret), marks);
     expect(verify, remote == REMOTE_COUNT(word), "a remote list has another length than its count", pool);
-    expect(verify, pool->used >= remote, "more blocks came back than were out", pool);
-    if (!pool->torn && load_relaxed(&alloc_root_data.corruptions) == 0)
-        expect(verify, pool_index(pool, pool->carved) == pool->used + own, "a pool's count is wrong", pool);
+    if (pool->torn || load_relaxed(&alloc_root_data.corruptions) != 0)
+        return;
+    expect(verify, pool_used(pool) >= remote + bin, "more blocks came back than were out", pool);
+    expect(verify, pool_index(pool, (uint32_t)pool->carved) == pool_used(pool) + own,
+           "a pool's count is wrong", pool);
 }
 
 static bool heap_is_known(const struct heap *heap)
@@ -122,7 +131,11 @@ static void check_pool(struct verify *verify, const struct pool *pool)
     }
     expect(verify, heap_is_known((const struct heap *)(owner & ~POOL_UNLISTED)), "a pool of no known heap",
            pool);
-    expect(verify, pool->used <= pool->capacity, "a pool has more out than it holds", pool);
+    expect(verify, pool->torn || pool_used(pool) <= pool->capacity, "a pool has more out than it holds",
+           pool);
+    expect(verify, pool->start == (uintptr_t)slot_memory(pool), "a pool does not know its place", pool);
+    expect(verify, pool->torn || !pool->full || (pool->used == 1 && (owner & POOL_UNLISTED) != 0),
+           "a pool that is listed counts as full", pool);
     expect(verify, pool->next != NULL && pool->next->prev == pool && pool->prev->next == pool,
            "a pool is on no ring", pool);
     bool watched = orphan || (owner & POOL_UNLISTED) != 0;
@@ -144,13 +157,28 @@ static void check_ring(struct verify *verify, const struct heap *heap, const str
     } while (pool != NULL && pool != first);
 }
 
+static void check_own(struct verify *verify, const struct heap *heap)
+{
+    for (uint64_t i = 0; i <= heap->own_mask; i++) {
+        const struct pool *pool = heap->own[i];
+        if (pool != EMPTY_POOL)
+            expect(verify, (pool->owner & ~POOL_UNLISTED) == (uintptr_t)heap && pool->state == SLOT_POOL,
+                   "a heap would free into a pool that is not its own", pool);
+    }
+}
+
 static void check_heap(struct verify *verify, const struct heap *heap)
 {
-    for (int class = 0; class < CLASS_COUNT; class ++)
+    for (int class = 0; class < CLASS_COUNT; class ++) {
         if (heap->current[class] != EMPTY_POOL)
             check_ring(verify, heap, heap->current[class], class);
+        else
+            expect(verify, heap->bin[class] == 0 || heap->bin[class] == NO_LIST(alloc_root_data.secret),
+                   "a bin has blocks of no pool", heap);
+    }
     if (heap->full != NULL)
         check_ring(verify, heap, heap->full, -1);
+    check_own(verify, heap);
 }
 
 /* --- chunks --------------------------------------------------------------------------------------------- */
@@ -182,7 +210,6 @@ static void check_chunk(struct verify *verify, const struct chunk *chunk)
 {
     const struct chunk_header *header = &chunk->header;
     expect(verify, header->magic == CHUNK_MAGIC, "a chunk's head is damaged", chunk);
-    expect(verify, header->no_owner == 0 && header->no_owner_1 == 0, "a chunk's head has an owner", chunk);
     expect(verify, map_entry((uintptr_t)chunk) == (uintptr_t)chunk, "the address map forgot a chunk", chunk);
     expect(verify, header->free_slots == slotmap_count(header->free_map, 0, CHUNK_SLOTS),
            "a chunk's count of free slots is wrong", chunk);

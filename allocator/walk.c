@@ -193,7 +193,9 @@ enum walk_status walk_allocator(const struct walk_source *source, uint64_t root_
     walk.head = malloc(sizeof *walk.head);
     walk.memory = malloc(WALK_POOL_BYTES);
     walk.ledger = malloc((size_t)POOL_CAPACITY_MAX * ALLOC_LEDGER_BYTES);
-    if (walk.leaf == NULL || walk.head == NULL || walk.memory == NULL || walk.ledger == NULL)
+    walk.heap = malloc(sizeof *walk.heap);
+    if (walk.leaf == NULL || walk.head == NULL || walk.memory == NULL || walk.ledger == NULL ||
+        walk.heap == NULL)
         status = WALK_NO_MEMORY;
     else
         status = walk_everything(&walk, &root);
@@ -201,6 +203,7 @@ enum walk_status walk_allocator(const struct walk_source *source, uint64_t root_
     free(walk.head);
     free(walk.memory);
     free(walk.ledger);
+    free(walk.heap);
     return status;
 }
 

@@ -30,12 +30,12 @@ static bool read_free_block(struct walk *walk, const struct view *view, uint64_t
     return true;
 }
 
-/* Mark every block of a list. A list ends, is left where it meets marked blocks (one list is being moved into
- * another: the rest is marked already), or is damaged. Blocks past `carved` are being carved this moment. */
-static void mark_list(struct walk *walk, struct view *view, uint64_t addr)
+/* Mark every block of a list. A list ends, is left where it meets marked blocks (one list is being moved to
+ * another place: the rest is marked already), or is damaged. Blocks past `carved` are being carved this moment. */
+static void mark_list(struct walk *walk, struct view *view, uint64_t list)
 {
     const struct pool *pool = view->pool;
-    while (addr != 0) {
+    for (uint64_t addr; list != 0 && ((addr = list ^ walk->secret) & LIST_END) == 0;) {
         uint64_t offset = addr - view->start, index = offset / pool->block_size;
         if (index >= pool->capacity || offset % pool->block_size != 0) {
             walk_complain(walk, "a free list leaves its pool", view->start);
@@ -52,26 +52,47 @@ static void mark_list(struct walk *walk, struct view *view, uint64_t addr)
             walk_complain(walk, "an unreadable free block", addr);
             return;
         }
-        if ((block.link ^ block.check) != (addr ^ walk->secret)) {
+        if (block.mark != list) {
             walk_complain(walk, "an overwritten free block", addr);
             return;
         }
-        addr = block.link ^ walk->secret;
+        list = block.link;
     }
+}
+
+/* The bin of the pool's owner, if this is the pool it hands out from: one heap is kept, since the pools of a chunk
+ * mostly have one owner. */
+static uint64_t pool_bin(struct walk *walk, const struct view *view)
+{
+    uint64_t addr = view->pool->owner & ~(uint64_t)POOL_UNLISTED;
+    if (addr == 0)
+        return 0;
+    if (addr != walk->heap_addr) {
+        walk->heap_addr = 0;
+        if (!walk_read(walk, addr, walk->heap, sizeof *walk->heap)) {
+            walk_complain(walk, "an unreadable heap", addr);
+            return 0;
+        }
+        walk->heap_addr = addr;
+    }
+    uint64_t list = walk->heap->bin[view->pool->size_class], first = list ^ walk->secret;
+    bool here = first - view->start < (uint64_t)view->pool->capacity * view->pool->block_size;
+    return (first & LIST_END) == 0 && here ? list : 0;
 }
 
 static void mark_free(struct walk *walk, struct view *view)
 {
     const struct pool *pool = view->pool;
     uint32_t head = REMOTE_HEAD(pool->remote);
-    uint64_t first = (uint64_t)(uintptr_t)pool->free_list, local = (uint64_t)(uintptr_t)pool->local_free;
-    if (first == 0 && local == 0 && head == 0)
+    uint64_t bin = pool_bin(walk, view);
+    if (bin == 0 && pool->torn_list == 0 && head == 0 && ((pool->free_list ^ walk->secret) & LIST_END) != 0)
         return;
     view->whole = walk_read(walk, view->start, walk->memory, (size_t)view->carved * pool->block_size);
-    mark_list(walk, view, first);
-    mark_list(walk, view, local);
+    mark_list(walk, view, bin);
+    mark_list(walk, view, pool->free_list);
+    mark_list(walk, view, pool->torn_list);
     if (head != 0)
-        mark_list(walk, view, view->start + (uint64_t)(head - 1) * pool->block_size);
+        mark_list(walk, view, (view->start + (uint64_t)(head - 1) * pool->block_size) ^ walk->secret);
 }
 
 /* --- one pool ------------------------------------------------------------------------------------------- */
@@ -84,7 +105,7 @@ static bool pool_is_sane(const struct pool *pool, unsigned slot)
            pool->capacity >= 1 && pool->capacity <= POOL_CAPACITY_MAX &&
            (uint64_t)pool->capacity * pool->block_size <= bytes &&
            pool->carved <= (uint32_t)pool->capacity * pool->block_size &&
-           pool->carved % pool->block_size == 0;
+           pool->carved % pool->block_size == 0 && pool->size_class < CLASS_COUNT;
 }
 
 static bool read_ledger(struct walk *walk, const struct view *view)
@@ -119,7 +140,7 @@ static void walk_pool(struct walk *walk, unsigned slot, uint64_t start)
         walk_complain(walk, "a damaged pool descriptor for", start);
         return;
     }
-    view.carved = view.pool->carved / view.pool->block_size;
+    view.carved = (uint32_t)(view.pool->carved / view.pool->block_size);
     if (view.carved == 0)
         return;
     mark_free(walk, &view);

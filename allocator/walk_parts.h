@@ -20,6 +20,8 @@ struct walk {
     struct chunk *head;    /* copy of a chunk's head */
     unsigned char *memory; /* copy of a pool's blocks */
     unsigned char *ledger; /* copy of a pool's ledger */
+    struct heap *heap;     /* copy of the heap at heap_addr */
+    uint64_t heap_addr;
 };
 
 bool walk_read(struct walk *walk, uint64_t addr, void *buf, size_t len);

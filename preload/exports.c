@@ -22,17 +22,23 @@
 #define ALIGN_DEFAULT 16u
 
 /* The fast path inside the function itself, whatever the compiler thinks of its size. */
-#define FAST __attribute__((flatten))
+#define FAST __attribute__((flatten)) ALLOC_FAST
 
 /* Second names. An alias of the assembler's: the compiler's own would warn of every attribute that malloc has
  * and the alias lacks. */
 #define ALSO(name, target)                                                                                   \
     __asm__(".globl " #name "\n\t.set " #name ", " #target "\n\t.type " #name ", @function")
 
+static __attribute__((noinline)) void *malloc_next(size_t size)
+{
+    void *p = alloc_malloc_next(size);
+    return __builtin_expect(p != NULL, 1) ? p : allocate(size, KIND_MALLOC, 0);
+}
+
 static inline void *face_malloc(size_t size)
 {
     void *p = alloc_malloc_fast(size);
-    return __builtin_expect(p != NULL, 1) ? p : allocate(KIND_MALLOC, size, 0);
+    return __builtin_expect(p != NULL, 1) ? p : malloc_next(size);
 }
 
 static inline void face_free(void *p)
@@ -44,7 +50,7 @@ static inline void face_free(void *p)
 static inline void *face_calloc(size_t size)
 {
     void *p = alloc_malloc_fast(size);
-    return __builtin_expect(p != NULL, 1) ? memset(p, 0, size) : allocate(KIND_CALLOC, size, 0);
+    return __builtin_expect(p != NULL, 1) ? memset(p, 0, size) : allocate(size, KIND_CALLOC, 0);
 }
 
 static void *no_memory(void)
@@ -104,14 +110,14 @@ static inline bool is_power_of_two(size_t n)
 static void *face_memalign(size_t alignment, size_t size)
 {
     if (alignment <= ALIGN_DEFAULT)
-        return allocate(KIND_ALIGNED, size, ALIGN_DEFAULT);
+        return allocate(size, KIND_ALIGNED, ALIGN_DEFAULT);
     if (alignment > SIZE_MAX / 2 + 1) {
         errno = EINVAL;
         return NULL;
     }
     if (!is_power_of_two(alignment))
         alignment = (size_t)1 << (64 - __builtin_clzl(alignment));
-    return allocate(KIND_ALIGNED, size, alignment);
+    return allocate(size, KIND_ALIGNED, alignment);
 }
 
 EXPORT void *memalign(size_t alignment, size_t size)

@@ -51,7 +51,7 @@ void start_first_call(void); /* once; later and nested calls return at once */
 enum release_call { RELEASE_FREE, RELEASE_DELETE };
 
 /* NULL with errno = ENOMEM. alignment counts for KIND_ALIGNED only: a power of two. */
-void *allocate(enum alloc_kind kind, size_t size, size_t alignment);
+void *allocate(size_t size, enum alloc_kind kind, size_t alignment);
 void *reallocate(void *p, size_t size);        /* p != NULL, size > 0 */
 void release(void *p, enum release_call call); /* keeps errno */
 

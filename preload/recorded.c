@@ -100,7 +100,7 @@ static __attribute__((noinline)) void *allocate_recorded(enum alloc_kind kind, s
     return p ? p : out_of_memory();
 }
 
-void *allocate(enum alloc_kind kind, size_t size, size_t alignment)
+void *allocate(size_t size, enum alloc_kind kind, size_t alignment)
 {
     face_enter();
     if (face_state.recording)

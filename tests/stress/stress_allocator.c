@@ -184,6 +184,12 @@ static void *look_and_purge(void *arg)
     return arg;
 }
 
+static void complain(void *ctx, const char *line)
+{
+    (void)ctx;
+    fprintf(stderr, "stress_allocator: %s\n", line);
+}
+
 static void live_as_child(void)
 {
     uint64_t seed = 99;
@@ -192,7 +198,7 @@ static void live_as_child(void)
         drop(table[i]);
     for (int i = 0; i < 2000; i++)
         drop(make(&seed));
-    if (alloc_verify(NULL, NULL) != 0)
+    if (alloc_verify(complain, NULL) != 0)
         fail("the child's heap is unsound");
     _exit(0);
 }
@@ -219,12 +225,6 @@ static void *fork_on_and_on(void *arg)
 }
 
 /* --- the end ---------------------------------------------------------------------------------------------------- */
-
-static void complain(void *ctx, const char *line)
-{
-    (void)ctx;
-    fprintf(stderr, "stress_allocator: %s\n", line);
-}
 
 static bool read_self(void *ctx, uint64_t addr, void *buf, size_t len)
 {

@@ -34,7 +34,7 @@ START_TEST(every_pool_is_well_cut)
         ck_assert_uint_ge(row->capacity, 3);
         ck_assert_uint_le(row->slots, POOL_SLOTS_MAX);
         ck_assert_uint_le((bytes - (size_t)row->capacity * row->size) * 16, bytes);
-        if (row->size <= 1024)
+        if (row->size <= 256)
             ck_assert_uint_eq(row->slots, 1);
     }
 }

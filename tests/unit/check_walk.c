@@ -146,11 +146,11 @@ START_TEST(a_list_on_its_way_between_two_heads_is_free_all_the_time)
     for (int i = 0; i < 20; i++)
         alloc_free(p[i]);
     struct pool *pool = chunk_descriptor((uintptr_t)p[0]);
-    struct free_block *list = pool->free_list, *local = pool->local_free;
+    uint64_t *bin = &alloc_own_heap->bin[pool->size_class], list = *bin, freed = pool->free_list;
     ck_assert_uint_eq(help_live(), 20);
-    pool->free_list = local; /* swapped in, local_free not cleared yet; the old list was empty in life */
+    *bin = freed; /* put on the bin, not taken off the pool yet; the bin was empty in life */
     ck_assert_int_eq(walk_again(&help_self), WALK_OK);
-    pool->free_list = list;
+    *bin = list;
     ck_assert_uint_eq(help_live(), 20);
     pool->carved = 40 * 64; /* carving: the list is there, the mark is not */
     ck_assert_int_eq(walk_again(&help_self), WALK_OK);
@@ -196,24 +196,27 @@ START_TEST(damaged_lists_are_told_and_end)
     uint64_t *p = alloc_malloc(64), *q = alloc_malloc(64), *r = alloc_malloc(64);
     alloc_free(p);
     alloc_free(q);
+    uint64_t secret = alloc_root()->secret;
     struct pool *pool = chunk_descriptor((uintptr_t)p), saved = *pool;
-    uint64_t link = q[0], check = q[1];
-    q[0] ^= 0x10;
+    uint64_t link = q[0], mark = q[1];
+    q[1] ^= 0x10;
     expect_damage("overwritten free block");
-    q[0] = link;
-    free_block_write((struct free_block *)q, (struct free_block *)q, alloc_root()->secret); /* a circle */
+    q[1] = mark;
+    q[0] = list_from(q, secret); /* a circle */
     ck_assert_int_eq(walk_again(&help_self), WALK_OK);
-    free_block_write((struct free_block *)q, (struct free_block *)&q,
-                     alloc_root()->secret); /* out of the pool */
+    q[0] = list_from((void *)0x7f0000000000, secret);
     expect_damage("leaves its pool");
     q[0] = link;
-    q[1] = check;
     pool->remote = 0xffff;
     expect_damage("leaves its pool");
     *pool = saved;
-    pool->free_list = (struct free_block *)8;
+    pool->free_list = 16 ^ secret;
     expect_damage("leaves its pool");
     *pool = saved;
+    uint64_t *bin = &alloc_own_heap->bin[pool->size_class], list = *bin;
+    *bin = list_from((char *)r + 16, secret); /* the inside of a block */
+    expect_damage("leaves its pool");
+    *bin = list;
     ck_assert_int_eq(walk_again(&help_self), WALK_OK);
     ck_assert_uint_eq(blocks, 1);
     ck_assert_int_eq(alloc_free(r), ALLOC_OK);
