@@ -58,7 +58,7 @@ UNIT_BIN  := $(patsubst tests/unit/%.c,$(B)/unit/%,$(UNIT_SRC))
 help: ## print this
 	@echo 'make TARGET [VARIANT=debug|asan|tsan] [PREFIX=/usr/local] [DESTDIR=]'
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | sort | while IFS='|' read -r t w; do \
-	    printf '  %-10s %s\n' "$$t" "$$w"; done
+	    printf '  %-12s %s\n' "$$t" "$$w"; done
 
 .PHONY: all
 all: $(if $(filter asan tsan,$(VARIANT)),,$(B)/libheaptally.so) $(B)/heaptally ## build the library and the command
@@ -126,9 +126,13 @@ check: ## run all quick tests with what is installed; scripts/test installs firs
 	scripts/test --no-setup --quick
 
 .PHONY: bench
-bench: all ## the million-block check and the allocator beside glibc's and jemalloc
+bench: all ## the million-block check, and the allocator beside four others; BENCH=--rounds=1
 	scripts/bench-check
-	scripts/bench-alloc
+	scripts/bench-allocators --build=$(B) $(BENCH)
+
+.PHONY: bench-readme
+bench-readme: all ## measure the allocators, and put the tables into README.md
+	scripts/bench-allocators --build=$(B) --readme $(BENCH)
 
 # --- the source itself ---
 SOURCES := $(sort $(shell find allocator preload tracer tests scripts -name '*.[ch]' -o -name '*.cc' 2>/dev/null))
