@@ -252,6 +252,6 @@ int main(int argc, char **argv)
         "status=%d wall=%lu cpu=%lu system=%lu peak=%ld end=%ld lazy=%ld saw_end=%d missing=%s unwanted=%s\n",
         WIFSIGNALED(result.status) ? 128 + WTERMSIG(result.status) : WEXITSTATUS(result.status),
         result.wall_us, result.cpu_us, result.system_us, result.peak_kib, result.end_kib, result.lazy_kib,
-        result.saw_end, result.wrong_map ? result.wrong_map : "");
+        result.saw_end, result.missing, result.unwanted);
     return fclose(report) == 0 ? 0 : 125;
 }
