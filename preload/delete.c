@@ -67,6 +67,9 @@ static bool is_standard_library(const void *function)
 /* The operator new that the program sees, NULL without C++. Weak: the loader fills it in, nobody has to look. */
 extern void *_Znwm(size_t size) __attribute__((weak));
 
+/* Weak: another C library than glibc lacks it, and could not load us otherwise. */
+#pragma weak dladdr1
+
 /* libstdc++'s operator new, as addresses; constant after the constructor. */
 static uintptr_t new_start, new_end;
 
@@ -74,7 +77,7 @@ static void find_operator_new(void)
 {
     Dl_info info;
     void *symbol = NULL;
-    if (is_standard_library((const void *)_Znwm) &&
+    if (dladdr1 && is_standard_library((const void *)_Znwm) &&
         dladdr1((const void *)_Znwm, &info, &symbol, RTLD_DL_SYMENT) && symbol) {
         new_start = (uintptr_t)_Znwm;
         new_end = new_start + ((const ElfW(Sym) *)symbol)->st_size;
@@ -118,7 +121,7 @@ static COLD delete_function *form_of_caller(enum form form, void *caller)
 {
     Dl_info info;
     struct link_map *map;
-    if (!dladdr1(caller, &info, (void **)&map, RTLD_DL_LINKMAP) || !map->l_name || !*map->l_name)
+    if (!dladdr1 || !dladdr1(caller, &info, (void **)&map, RTLD_DL_LINKMAP) || !map->l_name || !*map->l_name)
         return NULL;
     void *handle = dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD);
     if (!handle)

@@ -8,7 +8,7 @@
  */
 #include "preload/face.h"
 
-#include <pthread.h>
+#include <dlfcn.h>
 
 #include "preload/preload.h"
 #include "preload/thread.h"
@@ -47,7 +47,19 @@ static void fork_child(void)
     thread_leave();
 }
 
+/* What glibc's pthread_atfork() is inside of the caller. Weak, so that a program of another C library, a child of one
+ * that was to be looked at for instance, can load us: it has a pthread_atfork() of its own. */
+extern int __register_atfork(void (*)(void), void (*)(void), void (*)(void), void *) __attribute__((weak));
+extern void *__dso_handle __attribute__((visibility("hidden")));
+
 void fork_start(void)
 {
-    pthread_atfork(fork_prepare, fork_parent, fork_child);
+    if (__register_atfork) {
+        __register_atfork(fork_prepare, fork_parent, fork_child, __dso_handle);
+        return;
+    }
+    int (*at_fork)(void (*)(void), void (*)(void), void (*)(void)) = NULL;
+    *(void **)&at_fork = dlsym(RTLD_DEFAULT, "pthread_atfork");
+    if (at_fork)
+        at_fork(fork_prepare, fork_parent, fork_child);
 }

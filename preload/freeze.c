@@ -340,6 +340,9 @@ static uint32_t find_static_tls_size(void)
     return (uint32_t)size;
 }
 
+/* Weak: glibc's own. A program of another C library, which could not load us otherwise, never comes that far. */
+#pragma weak _dl_find_object
+
 static void find_own_image(void)
 {
     struct dl_find_object found;

@@ -11,6 +11,9 @@
 #include "preload/kernel.h"
 #include "preload/tasks.h"
 
+/* Weak: see start.c. */
+#pragma weak __libc_single_threaded
+
 #define FIRST_CAPACITY 32u
 #define LOOK_EVERY_MS  10u /* at threads that were asked and have not come */
 #define DEAF_FOR_MS                                                                                          \

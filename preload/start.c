@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "preload/face.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -157,6 +158,16 @@ static void say_why_not(const char *why)
     say(&line);
 }
 
+/* Both are glibc's own (2.32, 2.35), and weak: a dynamic program of another C library ends with 127 before it begins
+ * when a name of a preloaded library is missing. It gets the allocator, and no recording. */
+#pragma weak __libc_single_threaded
+#pragma weak _dl_find_object
+
+static bool c_library_is_glibc(void)
+{
+    return &__libc_single_threaded != NULL && _dl_find_object != NULL;
+}
+
 static void ignore_block(void *p)
 {
     struct alloc_block block = {0};
@@ -186,6 +197,10 @@ __attribute__((constructor)) static void preload_begin(void)
     }
     if (!settings_get()->record)
         return;
+    if (!c_library_is_glibc()) {
+        say_why_not("the C library of this program is not glibc, 2.35 or later");
+        return;
+    }
     int saved = errno;
     const char *why = NULL;
     if (recording_start(&why)) {

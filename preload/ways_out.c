@@ -112,6 +112,9 @@ static void catch_fatal(int signal)
 
 /* --- start ---------------------------------------------------------------------------------------------- */
 
+/* Weak: glibc's own. A program of another C library, which could not load us otherwise, never comes here. */
+#pragma weak on_exit
+#pragma weak __cxa_at_quick_exit
 int __cxa_at_quick_exit(void (*function)(void *), void *dso);
 
 void ways_out_start(void)

@@ -9,11 +9,14 @@
 /* The headers are believed only inside the first page, which is surely mapped. */
 #define HEADER_PAGE 4096u
 
+/* Weak: in a program of another C library than glibc, recording is refused, but the library can be loaded. */
+#pragma weak _dl_find_object
+
 bool code_find(uint64_t address, struct code_object *ret)
 {
     struct dl_find_object found;
 
-    if (_dl_find_object((void *)(uintptr_t)address, &found) != 0)
+    if (!_dl_find_object || _dl_find_object((void *)(uintptr_t)address, &found) != 0)
         return false;
     ret->start = (uintptr_t)found.dlfo_map_start;
     ret->end = (uintptr_t)found.dlfo_map_end;
