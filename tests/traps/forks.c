@@ -270,7 +270,7 @@ const struct trap traps[] = {
     {"storms_of_three_threads_at_once", storms_of_three_threads_at_once, 90},
     {"twelve_generations", twelve_generations, 60},
     {"vfork_and_spawn_among_threads", vfork_and_spawn_among_threads, 60},
-    {"fork_in_a_handler_that_met_malloc", fork_in_a_handler_that_met_malloc, 30},
+    {"fork_in_a_handler_that_met_malloc", fork_in_a_handler_that_met_malloc, 15},
     {"raw_fork_of_a_single_thread", raw_fork_of_a_single_thread, 0},
     {0},
 };

@@ -433,7 +433,7 @@ const struct trap traps[] = {
     {"tst_malloc_tcache_leak", tst_malloc_tcache_leak, 0},
     {"tst_malloc_thread_fail", tst_malloc_thread_fail, 60},
     {"tst_malloc_fork_deadlock", tst_malloc_fork_deadlock, 60},
-    {"tst_mallocfork", tst_mallocfork, 30},
+    {"tst_mallocfork", tst_mallocfork, 15},
     {"tst_mallocfork3", tst_mallocfork3, 30},
     {"tst_tcfree1", tst_tcfree1, 0},
     {"tst_tcfree2", tst_tcfree2, 0},

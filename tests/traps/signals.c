@@ -312,15 +312,15 @@ static void threads_cancelled_inside_malloc(void)
 }
 
 const struct trap traps[] = {
-    {"small_blocks_at_10_khz", small_blocks_at_10_khz, 15},
-    {"large_blocks_at_10_khz", large_blocks_at_10_khz, 15},
-    {"huge_blocks_at_10_khz", huge_blocks_at_10_khz, 15},
-    {"profiling_timer_at_full_rate", profiling_timer_at_full_rate, 15},
-    {"four_threads_at_10_khz", four_threads_at_10_khz, 15},
-    {"nested_handlers", nested_handlers, 15},
-    {"blocks_pass_to_and_from_the_handler", blocks_pass_to_and_from_the_handler, 15},
-    {"handler_on_an_8_kib_alternate_stack", handler_on_an_8_kib_alternate_stack, 15},
-    {"siglongjmp_out_of_malloc", siglongjmp_out_of_malloc, 15},
-    {"threads_cancelled_inside_malloc", threads_cancelled_inside_malloc, 20},
+    {"small_blocks_at_10_khz", small_blocks_at_10_khz, 8},
+    {"large_blocks_at_10_khz", large_blocks_at_10_khz, 8},
+    {"huge_blocks_at_10_khz", huge_blocks_at_10_khz, 8},
+    {"profiling_timer_at_full_rate", profiling_timer_at_full_rate, 8},
+    {"four_threads_at_10_khz", four_threads_at_10_khz, 8},
+    {"nested_handlers", nested_handlers, 8},
+    {"blocks_pass_to_and_from_the_handler", blocks_pass_to_and_from_the_handler, 8},
+    {"handler_on_an_8_kib_alternate_stack", handler_on_an_8_kib_alternate_stack, 8},
+    {"siglongjmp_out_of_malloc", siglongjmp_out_of_malloc, 8},
+    {"threads_cancelled_inside_malloc", threads_cancelled_inside_malloc, 8},
     {0},
 };
