@@ -5,6 +5,7 @@
 #include "allocator/class.h"
 #include "allocator/own.h"
 #include "allocator/pool.h"
+#include "allocator/pool_pages.h"
 #include "allocator/pool_ring.h"
 #include "allocator/purge.h"
 #include "allocator/remote.h"
@@ -14,6 +15,9 @@
 #define SPARE_SLOTS     16u
 #define SPARE_SHARE     8u
 #define SPARE_SLOTS_MAX 256u
+
+/* How many pools become usable or empty between two looks at the clock. */
+#define EVENTS_PER_LOOK 16u
 
 /* --- full and back -------------------------------------------------------------------------------------- */
 
@@ -43,7 +47,7 @@ void heap_relist(struct heap *heap, struct pool *pool)
     ring_remove(&heap->full, pool, NULL);
     ring_append(&heap->current[pool->size_class], pool, EMPTY_POOL);
     pool->passed = false;
-    if (!own_has(heap, pool))
+    if (pool->purged == 0 && !own_has(heap, pool))
         own_add(heap, pool);
 }
 
@@ -165,6 +169,9 @@ void heap_pool_emptied(struct heap *heap, struct pool *pool)
         pool_reopen(heap, pool);
     else
         pool_settle_empty(heap, pool);
+    /* A program that only frees comes by nowhere else. The pool may be gone by now. */
+    if (++heap->events % EVENTS_PER_LOOK == 0 && purge_due(heap))
+        (void)heap_trim(heap, false);
     store_relaxed(&heap->busy, 0);
 }
 
@@ -218,7 +225,7 @@ static struct pool *pool_obtain_at_last(struct heap *heap, unsigned class)
     struct pool *pool = pool_obtain(heap, class);
     if (pool != NULL)
         return pool;
-    heap_trim(heap);
+    (void)heap_trim(heap, true);
     return pool_obtain(heap, class);
 }
 
@@ -227,7 +234,10 @@ static struct pool *pool_obtain_at_last(struct heap *heap, unsigned class)
 static bool ring_search(struct heap *heap, unsigned class)
 {
     for (struct pool *pool; (pool = heap->current[class]) != EMPTY_POOL;) {
+        bool whole = pool->purged == 0;
         if (likely(pool_replenish(pool, &heap->bin[class]))) {
+            if (unlikely(!whole && pool->purged == 0))
+                own_add(heap, pool);
             pool->passed = false;
             heap_forget_spare(heap, pool);
             return true;
@@ -248,7 +258,7 @@ bool heap_refill(struct heap *heap, unsigned class)
     if (heap_drain(heap) && ring_search(heap, class))
         return true;
     if (purge_due(heap))
-        heap_trim(heap);
+        (void)heap_trim(heap, false);
     /* An adopted pool may have been mended down to nothing: hence the loop. */
     while (pool_obtain_at_last(heap, class) != NULL)
         if (ring_search(heap, class))
@@ -267,8 +277,19 @@ void heap_empty_bin(struct heap *heap, unsigned class)
     store_relaxed(&heap->bin[class], NO_LIST(alloc_root_data.secret));
 }
 
-static void class_trim(struct heap *heap, unsigned class)
+/* Frees into a pool with purged pages take the slow path. */
+static bool pool_trim_pages(struct heap *heap, struct pool *pool, bool force)
 {
+    if (!pool_purge_pages(pool, force))
+        return false;
+    own_remove(heap, pool);
+    return true;
+}
+
+/* true when pages were returned. Slots are not: they wait for their tick. */
+static bool class_trim(struct heap *heap, unsigned class, bool force)
+{
+    bool any = false;
     unsigned left = 0;
     heap_empty_bin(heap, class);
     for (struct pool *pool = heap->current[class], *first = pool; pool != EMPTY_POOL && pool != NULL;) {
@@ -277,11 +298,14 @@ static void class_trim(struct heap *heap, unsigned class)
     }
     for (struct pool *pool = heap->current[class], *next; left > 0; left--, pool = next) {
         next = pool->next;
-        if (!pool_is_empty(pool))
+        if (!pool_is_empty(pool)) {
+            any |= pool_trim_pages(heap, pool, force);
             continue;
+        }
         pool_leave(heap, pool);
         pool_release(pool);
     }
+    return any;
 }
 
 /* A signal handler may have freed into a full pool while the heap was busy: such a pool is usable again. */
@@ -297,12 +321,15 @@ static void full_trim(struct heap *heap)
     }
 }
 
-void heap_trim(struct heap *heap)
+bool heap_trim(struct heap *heap, bool force)
 {
+    bool any = false;
     (void)heap_drain(heap);
     full_trim(heap);
     state_lock(LOCK_ARENA);
     for (unsigned class = 0; class < CLASS_COUNT; class ++)
-        class_trim(heap, class);
+        any |= class_trim(heap, class, force);
+    purge_tick();
     state_unlock(LOCK_ARENA);
+    return any;
 }

@@ -56,13 +56,16 @@ void heap_free(struct heap *heap, struct pool *pool, void *p);
 
 /* Relist what others freed into. true when there was anything. */
 bool heap_drain(struct heap *heap);
-/* Give back every pool that is empty. Takes the arena lock. */
-void heap_trim(struct heap *heap);
+/* Give back every pool that is empty, and of the others the pages that hold no live block and rested since the last
+ * trim (force: all such pages). Takes the arena lock. true when such pages were returned. */
+bool heap_trim(struct heap *heap, bool force);
 
 /* --- under the arena lock ------------------------------------------------------------------------------- */
 
 /* Look at the orphans somebody freed into, and at idle heaps. */
 void orphanage_tend(void);
+/* As heap_trim() does it: the pages of orphans without a live block. */
+void orphanage_purge_pages(bool force);
 /* Take over a pool that is on no list and QUIET; releases it when it is empty. */
 void orphanage_take(struct pool *pool);
 /* A pool of this class for `heap`, on no list yet; NULL when there is none. */

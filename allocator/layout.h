@@ -28,11 +28,11 @@
  *               `capacity`, so that the owner's first free into it finds 0, as the last free of a pool does
  *   empty       used == 0: usable, and kept for a while (heap.h); otherwise given back
  * A block of a pool is live iff its index is carved (offset < carved) and it is on none of: the pool's
- * free_list, its owner's bin, the remote list (and `torn_list`, in a fork's child). Blocks on the bin and on the
- * remote list are counted in `used`.
+ * free_list, its owner's bin, the remote list (and `torn_list`, in a fork's child), and it touches no purged page.
+ * Blocks on the bin and on the remote list are counted in `used`.
  *
- * Invariant of a quiescent pool
- *   carved / block_size == used + length(free_list), `used` read as capacity while `full` is set
+ * Invariant of a quiescent pool, `used` read as capacity while `full` is set
+ *   carved / block_size == used + length(free_list) + blocks that touch a purged page
  *
  * Lists of free blocks. A list is kept as the address of its first block ^ secret; so is the link in each block,
  * and the last one leads to its chunk's base | 8, which is no block, but can be read as one: its link is 0, and
@@ -75,6 +75,7 @@
 #define POOL_SLOTS_MAX    8u
 #define POOL_CAPACITY_MAX 1024u
 #define POOL_SIZE_MAX     ((size_t)32 << 10) /* largest block in a pool */
+#define POOL_PAGE_SHIFT   12                 /* a pool is 32 pages at most */
 #define SPAN_SIZE_MAX     ((size_t)2 << 20)  /* largest block in a span */
 #define POOL_UNLISTED     ((uintptr_t)1)     /* bit of pool.owner */
 #define LIST_END          ((uint64_t)8)      /* bit of an address that ends a list of free blocks */
@@ -95,25 +96,27 @@ struct free_block {
 
 struct pool {
     /* First line: the owner's. */
-    uintptr_t start;      /* its first block. Constant while a pool */
-    uint64_t carved;      /* bytes from the start that ever were on a list. Owner */
-    uint64_t divisor;     /* ceil(2^64 / block_size): offset * divisor < divisor iff offset is a multiple */
-    uint64_t remainder;   /* divisor - 1, for the fast free to compare with. Constant while a pool */
-    uint64_t free_list;   /* blocks the owner freed, and what else came back. Owner */
-    uint32_t used;        /* carved blocks that are not on free_list. Owner; read by statistics */
-    uint32_t block_size;  /* constant while a pool */
-    uint16_t capacity;    /* blocks. Constant while a pool */
-    uint8_t state;        /* enum slot_state. arena */
-    uint8_t size_class;   /* constant while a pool */
-    uint8_t slots;        /* of the whole pool or span. arena */
-    uint8_t distance;     /* slots back to the first one. arena */
-    uint8_t fresh;        /* its memory was zero when taken: what is carved is zero. Constant while a pool */
-    uint8_t list_is_zero; /* what is on the bin came straight from carving fresh memory. Owner */
-    uint8_t torn;         /* its owner vanished in a fork: recount before use. arena */
-    uint8_t full;         /* `used` stands for `capacity`. Owner */
-    uint8_t spare;        /* empty, and counted in heap.spare_slots. Owner */
-    uint8_t passed;       /* had nothing to hand out when last asked. Owner */
-    uint8_t unused[4];
+    uintptr_t start;     /* its first block. Constant while a pool */
+    uint64_t carved;     /* bytes from the start that ever were on a list. Owner */
+    uint64_t divisor;    /* ceil(2^64 / block_size): offset * divisor < divisor iff offset is a multiple */
+    uint64_t remainder;  /* divisor - 1, for the fast free to compare with. Constant while a pool */
+    uint64_t free_list;  /* blocks the owner freed, and what else came back. Owner */
+    uint32_t used;       /* carved blocks that are not on free_list. Owner; read by statistics */
+    uint32_t block_size; /* constant while a pool */
+    uint16_t capacity;   /* blocks. Constant while a pool */
+    uint8_t state;       /* enum slot_state. arena */
+    uint8_t size_class;  /* constant while a pool */
+    uint8_t slots;       /* of the whole pool or span. arena */
+    uint8_t distance;    /* slots back to the first one. arena */
+    uint8_t torn;        /* its owner vanished in a fork: recount before use. arena */
+    uint8_t full;        /* `used` stands for `capacity`. Owner */
+    uint8_t fresh : 1;   /* its memory was zero when taken: what is carved is zero. Constant while a pool */
+    uint8_t list_is_zero : 1; /* what is on the bin came straight from carving fresh memory. Owner */
+    uint8_t spare : 1;        /* empty, and counted in heap.spare_slots. Owner */
+    uint8_t passed : 1;       /* had nothing to hand out when last asked. Owner */
+    uint8_t age;              /* pool_pages.c: whether free_list rests. Owner */
+    uint8_t unused[2];
+    uint32_t purged; /* 1 << page: given back, its blocks are on no list (pool_pages.h). Owner; read by any */
 
     /* Second line: everybody's, and what is rarely used. */
     uint64_t remote; /* see REMOTE_*. Any thread, by compare and swap */
@@ -197,8 +200,10 @@ struct heap {
     uint64_t trim_at;       /* ms: when to look for empty pools again. Owner */
     uint32_t spare_slots;   /* of empty pools that are kept. Owner */
     uint32_t slots;         /* of all its pools. Owner */
-    uint32_t busy;          /* in a slow path: a signal handler must not enter. Owner */
-    uint32_t attached;      /* a thread has it. arena */
+    uint32_t events;        /* pools that became usable or empty by a free. Owner */
+    uint32_t unused;
+    uint32_t busy;     /* in a slow path: a signal handler must not enter. Owner */
+    uint32_t attached; /* a thread has it. arena */
 };
 
 #define METADATA_PER_TABLE 255u

@@ -8,6 +8,7 @@
 #include "allocator/metadata.h"
 #include "allocator/own.h"
 #include "allocator/pool.h"
+#include "allocator/pool_pages.h"
 #include "allocator/pool_ring.h"
 #include "allocator/remote.h"
 #include "allocator/state.h"
@@ -100,6 +101,18 @@ void orphanage_tend(void)
     orphans_settle();
     if (alloc_state.stragglers != 0)
         stragglers_fetch();
+}
+
+/* Only pools that have something free: the full ones have no such page. */
+void orphanage_purge_pages(bool force)
+{
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        struct pool *first = alloc_state.orphanage.current[class], *pool = first;
+        for (bool more = first != EMPTY_POOL; more; more = pool != first) {
+            (void)pool_purge_pages(pool, force);
+            pool = pool->next;
+        }
+    }
 }
 
 static bool orphan_suits(const struct pool *pool)

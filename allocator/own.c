@@ -22,6 +22,9 @@ static struct pool **own_place(struct pool **table, uint64_t mask, const struct 
 static bool table_add(struct pool **table, uint64_t mask, struct pool *pool)
 {
     bool all = true;
+    /* What is free there cannot be told by its mark. */
+    if (pool->purged != 0)
+        return true;
     for (unsigned slot = 0; slot < pool->slots; slot++) {
         struct pool **place = own_place(table, mask, pool, slot);
         if (*place == EMPTY_POOL)

@@ -6,6 +6,7 @@
 
 #include "allocator/class.h"
 #include "allocator/metadata.h"
+#include "allocator/pool_pages.h"
 #include "allocator/remote.h"
 #include "allocator/state.h"
 
@@ -35,6 +36,8 @@ bool pool_init(struct pool *pool, struct heap *owner, unsigned class, bool fresh
     pool->fresh = fresh;
     pool->list_is_zero = pool->torn = pool->full = pool->spare = pool->passed = false;
     pool->torn_list = 0;
+    pool->age = 0;
+    store_relaxed(&pool->purged, 0);
     pool->next = pool->prev = pool->pending_next = NULL;
     store_relaxed(&pool->free_list, list_end(pool, alloc_root_data.secret));
     store_relaxed(&pool->used, 0);
@@ -72,7 +75,7 @@ void pool_undisguise(struct pool *pool)
 bool pool_has_space(const struct pool *pool)
 {
     return list_first(load_relaxed(&pool->free_list), alloc_root_data.secret) != NULL ||
-           REMOTE_HEAD(load_relaxed(&pool->remote)) != 0 ||
+           REMOTE_HEAD(load_relaxed(&pool->remote)) != 0 || pool->purged != 0 ||
            pool->carved < (uint32_t)pool->capacity * pool->block_size;
 }
 
@@ -106,6 +109,15 @@ static bool pool_carve(struct pool *pool, uint64_t *bin, uint64_t list)
     return true;
 }
 
+/* Part of such a block may have been outside of the page. */
+static bool pool_take_pages(struct pool *pool, uint64_t *bin)
+{
+    if (likely(pool->purged == 0) || !pool_take_back(pool, bin))
+        return false;
+    pool->list_is_zero = false;
+    return true;
+}
+
 static bool pool_carve_afresh(struct pool *pool, uint64_t *bin)
 {
     bool carved = pool_carve(pool, bin, list_end(pool, alloc_root_data.secret));
@@ -119,8 +131,9 @@ bool pool_replenish(struct pool *pool, uint64_t *bin)
 {
     uint64_t secret = alloc_root_data.secret, freed = pool->free_list;
     if (list_first(freed, secret) == NULL)
-        return remote_collect(pool, bin) || pool_carve_afresh(pool, bin);
-    uint32_t carved = pool_index(pool, (uint32_t)pool->carved), length = carved - pool->used;
+        return remote_collect(pool, bin) || pool_take_pages(pool, bin) || pool_carve_afresh(pool, bin);
+    uint32_t carved = pool_index(pool, (uint32_t)pool->carved) - pool_purged_blocks(pool);
+    uint32_t length = carved - pool->used;
     pool->list_is_zero = false;
     store_relaxed(bin, freed);
     store_relaxed(&pool->free_list, list_end(pool, secret));
@@ -199,7 +212,7 @@ enum alloc_status pool_check(const struct pool *pool, uintptr_t p, uint32_t *ret
         offset >= (uint32_t)pool->capacity * pool->block_size)
         return ALLOC_INTERIOR;
     *ret_index = pool_index(pool, offset);
-    if (offset >= load_relaxed(&pool->carved))
+    if (offset >= load_relaxed(&pool->carved) || pool_block_is_purged(pool, *ret_index))
         return ALLOC_DOUBLE_FREE;
     if (unlikely(free_block_seems((const struct free_block *)p, alloc_root_data.secret)) &&
         pool_has_free(pool, p))
@@ -221,7 +234,7 @@ static void marks_add_list(struct marks *marks, const struct pool *pool, uint64_
         const struct free_block *block = list_first(list, secret);
         uint32_t offset = pool_offset(pool, (uintptr_t)block), index = pool_index(pool, offset);
         if (block == NULL || index >= pool->capacity || index * pool->block_size != offset ||
-            !free_block_seems(block, secret))
+            pool_block_is_purged(pool, index) || !free_block_seems(block, secret))
             return;
         uint64_t bit = (uint64_t)1 << index % 64;
         marks->count += (marks->word[index / 64] & bit) == 0;
@@ -261,7 +274,7 @@ void pool_mend(struct pool *pool)
         carved = marks.end;
     store_relaxed(&pool->free_list, marks_to_list(&marks, pool));
     store_relaxed(&pool->carved, (uint64_t)carved * pool->block_size);
-    store_relaxed(&pool->used, carved - marks.count);
+    store_relaxed(&pool->used, carved - marks.count - pool_purged_blocks(pool));
     pool->torn_list = 0;
     pool->list_is_zero = pool->torn = pool->full = pool->spare = pool->passed = false;
 }

@@ -10,9 +10,10 @@
 /* A decay of 0 returns slots as they become free; heaps are still trimmed only this often. */
 #define SHORTEST_TICK_MS 10
 
+/* What becomes free is marked at one tick and returned at the next: two make the decay time. */
 static uint64_t tick_length(int64_t decay)
 {
-    return decay < SHORTEST_TICK_MS ? SHORTEST_TICK_MS : (uint64_t)decay;
+    return decay / 2 < SHORTEST_TICK_MS ? SHORTEST_TICK_MS : (uint64_t)decay / 2;
 }
 
 void purge_tick(void)
@@ -25,6 +26,7 @@ void purge_tick(void)
         return;
     alloc_state.next_tick_ms = now + tick_length(decay);
     orphanage_tend();
+    orphanage_purge_pages(false);
     if (alloc_state.dirty_slots != 0)
         (void)chunks_purge(false);
 }
@@ -32,6 +34,7 @@ void purge_tick(void)
 bool purge_all_locked(void)
 {
     orphanage_tend();
+    orphanage_purge_pages(true);
     bool any = chunks_purge(true);
     return mappings_retry_unmap() || any;
 }
@@ -62,17 +65,18 @@ void alloc_set_decay(int64_t ms)
 bool alloc_purge(void)
 {
     struct heap *own = alloc_own_heap;
+    bool any = false;
     state_start();
     if (own != NULL && own != EXITED_HEAP && load_relaxed(&own->busy) == 0) {
         store_relaxed(&own->busy, 1);
-        heap_trim(own);
+        any = heap_trim(own, true);
         store_relaxed(&own->busy, 0);
     }
     state_lock(LOCK_SHARED_HEAP);
-    heap_trim(&alloc_state.shared);
+    any |= heap_trim(&alloc_state.shared, true);
     state_unlock(LOCK_SHARED_HEAP);
     state_lock(LOCK_ARENA);
-    bool any = purge_all_locked();
+    any |= purge_all_locked();
     state_unlock(LOCK_ARENA);
     return any;
 }

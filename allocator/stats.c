@@ -43,11 +43,13 @@ __attribute__((no_sanitize("thread"))) static uint32_t count_bin(const struct po
 
 static void count_pool(const struct pool *pool, struct alloc_stats *stats)
 {
-    uint64_t bytes = (uint64_t)pool->slots << SLOT_SHIFT;
+    uint64_t purged = (uint64_t)__builtin_popcount(load_relaxed(&pool->purged)) << POOL_PAGE_SHIFT;
+    uint64_t bytes = ((uint64_t)pool->slots << SLOT_SHIFT) - purged;
     uint32_t used = pool_used(pool), freed = REMOTE_COUNT(load_relaxed(&pool->remote)) + count_bin(pool);
     /* Read at several moments: the owner may have moved a list in between. */
     uint64_t live = used > freed ? used - freed : 0;
     stats->pools++;
+    stats->purged += purged;
     stats->live_blocks += live;
     stats->live_capacity += live * pool->block_size;
     if (live != 0)

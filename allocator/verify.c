@@ -8,6 +8,7 @@
 #include "allocator/address_map.h"
 #include "allocator/chunk.h"
 #include "allocator/pool.h"
+#include "allocator/pool_pages.h"
 #include "allocator/slotmap.h"
 #include "allocator/state.h"
 
@@ -61,6 +62,7 @@ static uint32_t check_list(struct verify *verify, const struct pool *pool, uint6
             return count;
         }
         marks[index / 64] |= (uint64_t)1 << index % 64;
+        expect(verify, !pool_block_is_purged(pool, index), "a block of a purged page is on a list", block);
         if (!free_block_seems(block, secret)) {
             breach(verify, "a free block was written to", block);
             return count;
@@ -94,7 +96,8 @@ static void check_lists(struct verify *verify, const struct pool *pool)
     if (pool->torn || load_relaxed(&alloc_root_data.corruptions) != 0)
         return;
     expect(verify, pool_used(pool) >= remote + bin, "more blocks came back than were out", pool);
-    expect(verify, pool_index(pool, (uint32_t)pool->carved) == pool_used(pool) + own,
+    expect(verify,
+           pool_index(pool, (uint32_t)pool->carved) == pool_used(pool) + own + pool_purged_blocks(pool),
            "a pool's count is wrong", pool);
 }
 
@@ -162,7 +165,9 @@ static void check_own(struct verify *verify, const struct heap *heap)
     for (uint64_t i = 0; i <= heap->own_mask; i++) {
         const struct pool *pool = heap->own[i];
         if (pool != EMPTY_POOL)
-            expect(verify, (pool->owner & ~POOL_UNLISTED) == (uintptr_t)heap && pool->state == SLOT_POOL,
+            expect(verify,
+                   pool->purged == 0 && (pool->owner & ~POOL_UNLISTED) == (uintptr_t)heap &&
+                       pool->state == SLOT_POOL,
                    "a heap would free into a pool that is not its own", pool);
     }
 }

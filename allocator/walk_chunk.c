@@ -8,6 +8,7 @@
  */
 #include <string.h>
 
+#include "allocator/pool_pages.h"
 #include "allocator/walk_parts.h"
 
 /* One pool as the walker sees it. */
@@ -80,6 +81,16 @@ static uint64_t pool_bin(struct walk *walk, const struct view *view)
     return (first & LIST_END) == 0 && here ? list : 0;
 }
 
+/* Blocks that touch a purged page are on no list. */
+static void mark_purged(struct view *view)
+{
+    if (view->pool->purged == 0)
+        return;
+    for (uint32_t i = 0; i < view->carved; i++)
+        if (pool_block_is_purged(view->pool, i))
+            view->free[i / 64] |= (uint64_t)1 << i % 64;
+}
+
 static void mark_free(struct walk *walk, struct view *view)
 {
     const struct pool *pool = view->pool;
@@ -144,6 +155,7 @@ static void walk_pool(struct walk *walk, unsigned slot, uint64_t start)
     if (view.carved == 0)
         return;
     mark_free(walk, &view);
+    mark_purged(&view);
     tell_live(walk, &view);
 }
 

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* check_purge.c - memory goes back: decay, purge on request, little address space, a kernel that refuses. */
+#include <pthread.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
 
+#include "allocator/fast.h"
 #include "allocator/platform.h"
 
 #include "tests/unit/alloc_help.h"
@@ -262,6 +265,129 @@ START_TEST(a_mapping_the_kernel_keeps_is_used_again)
 }
 END_TEST
 
+/* --- pages inside pools in use -------------------------------------------------------------------------- */
+
+#define MANY 40000
+static unsigned char *many[MANY];
+
+static bool survives(int i, int step)
+{
+    return i % step == 0;
+}
+
+static void fill_and_thin(size_t size, int step)
+{
+    for (int i = 0; i < MANY; i++) {
+        many[i] = alloc_malloc(size);
+        memset(many[i], i, size);
+    }
+    for (int i = 0; i < MANY; i++)
+        if (!survives(i, step))
+            ck_assert_int_eq(alloc_free(many[i]), ALLOC_OK);
+}
+
+static void expect_survivors(size_t size, int step)
+{
+    for (int i = 0; i < MANY; i += step)
+        for (size_t at = 0; at < size; at += 7)
+            ck_assert_uint_eq(many[i][at], (unsigned char)i);
+}
+
+static const struct {
+    size_t size;
+    int step;
+} thinnings[] = {{64, 1000}, {100, 90}, {304, 30}, {1000, 13}, {1500, 8}};
+
+START_TEST(free_pages_between_survivors_are_returned_and_come_back)
+{
+    size_t size = thinnings[_i].size;
+    int step = thinnings[_i].step;
+    struct alloc_stats stats;
+    fill_and_thin(size, step);
+    long before = help_rss_kb();
+    ck_assert(alloc_purge());
+    help_verify();
+    alloc_stats_read(&stats);
+    ck_assert_uint_eq(stats.live_blocks, (MANY + step - 1) / step);
+    ck_assert_uint_eq(help_live(), stats.live_blocks);
+    /* Survivors pin a page, or two, each. */
+    long pinned = (long)stats.live_blocks * 8 + (long)stats.pools * 4;
+    ck_assert_int_le(help_rss_kb(), before - (long)(MANY * size >> 10) + pinned + 600);
+    expect_survivors(size, step);
+    for (int i = 1; i < MANY; i++) {
+        if (survives(i, step))
+            continue;
+        ck_assert(!alloc_free_fast(many[i]));
+        ck_assert_int_eq(alloc_free(many[i]), ALLOC_DOUBLE_FREE);
+    }
+    for (int i = 0; i < MANY; i++)
+        if (!survives(i, step))
+            memset(many[i] = alloc_malloc(size), i, size);
+    help_verify();
+    ck_assert_uint_eq(help_live(), MANY);
+    for (int i = 0; i < MANY; i++) {
+        ck_assert_uint_eq(many[i][size - 1], (unsigned char)i);
+        ck_assert_int_eq(alloc_free(many[i]), ALLOC_OK);
+    }
+    ck_assert_uint_eq(help_live(), 0);
+    help_verify();
+}
+END_TEST
+
+static void *fill_and_leave(void *arg)
+{
+    (void)arg;
+    fill_and_thin(200, 100);
+    alloc_thread_exit();
+    return NULL;
+}
+
+START_TEST(free_pages_of_orphans_are_returned_and_the_rest_is_adopted)
+{
+    pthread_t thread;
+    struct alloc_stats stats;
+    pthread_create(&thread, NULL, fill_and_leave, NULL);
+    pthread_join(thread, NULL);
+    ck_assert(alloc_purge());
+    help_verify();
+    alloc_stats_read(&stats);
+    ck_assert_uint_lt(stats.free_in_pools, MANY * 200 / 3);
+    expect_survivors(200, 100);
+    for (int i = 0; i < MANY; i++)
+        if (!survives(i, 100))
+            memset(many[i] = alloc_malloc_zeroed(200), i, 200);
+    expect_survivors(200, 100);
+    help_verify();
+    for (int i = 0; i < MANY; i++)
+        ck_assert_int_eq(alloc_free(many[i]), ALLOC_OK);
+    ck_assert_uint_eq(help_live(), 0);
+    help_verify();
+}
+END_TEST
+
+START_TEST(a_child_of_fork_takes_over_pools_with_purged_pages)
+{
+    fill_and_thin(200, 50);
+    ck_assert(alloc_purge());
+    alloc_fork_prepare();
+    pid_t child = fork();
+    if (child == 0) {
+        alloc_fork_child();
+        expect_survivors(200, 50);
+        for (int i = 0; i < MANY; i++)
+            if (!survives(i, 50))
+                memset(many[i] = alloc_malloc(200), i, 200);
+        for (int i = 0; i < MANY; i++)
+            alloc_free(many[i]);
+        _exit(help_live() == 0 && alloc_verify(help_complain, NULL) == 0 ? 0 : 1);
+    }
+    alloc_fork_parent();
+    int status = -1;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("purge");
@@ -278,6 +404,10 @@ int main(void)
     tcase_add_test(tests, any_single_kernel_failure_is_survived);
     tcase_add_test(tests, the_very_first_calls_may_fail);
     tcase_add_test(tests, a_mapping_the_kernel_keeps_is_used_again);
+    tcase_add_loop_test(tests, free_pages_between_survivors_are_returned_and_come_back, 0,
+                        sizeof thinnings / sizeof *thinnings);
+    tcase_add_test(tests, free_pages_of_orphans_are_returned_and_the_rest_is_adopted);
+    tcase_add_test(tests, a_child_of_fork_takes_over_pools_with_purged_pages);
     suite_add_tcase(suite, tests);
     return help_run(suite);
 }
