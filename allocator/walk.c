@@ -40,6 +40,12 @@ void walk_block(struct walk *walk, const struct walk_block *block)
         walk->stopped = !walk->visitor->block(walk->visitor->ctx, block);
 }
 
+void walk_tell_pool(struct walk *walk, const struct walk_pool *pool)
+{
+    if (walk->visitor->pool != NULL && !walk->stopped)
+        walk->stopped = !walk->visitor->pool(walk->visitor->ctx, pool);
+}
+
 /* --- mappings ------------------------------------------------------------------------------------------- */
 
 static bool mapping_is_sane(const struct mapping *mapping)
@@ -75,6 +81,13 @@ static void walk_mapping(struct walk *walk, uint64_t granule, uint64_t addr)
                                .has_ledger = true};
     memcpy(block.ledger, mapping.ledger, sizeof block.ledger);
     walk_block(walk, &block);
+    struct walk_pool whole = {.start = mapping.start,
+                              .bytes = mapping.length,
+                              .kind = WALK_MAPPING,
+                              .block_size = mapping.length,
+                              .capacity = 1,
+                              .live = 1};
+    walk_tell_pool(walk, &whole);
 }
 
 /* --- the address map ------------------------------------------------------------------------------------ */

@@ -58,10 +58,20 @@ struct walk_region {
     enum walk_region_kind kind;
 };
 
+/* A pool, a span or a mapping as a whole, with live blocks or without. */
+struct walk_pool {
+    uint64_t start, bytes;
+    enum walk_kind kind;
+    uint64_t block_size;           /* of a span or mapping: its bytes */
+    uint64_t capacity, live;       /* blocks */
+    uint64_t ledger, ledger_bytes; /* where its blocks' entries are; 0 when it has none of its own */
+};
+
 struct walk_visitor {
     bool (*block)(void *ctx, const struct walk_block *); /* may be NULL; in ascending order within a region */
     bool (*region)(void *ctx, const struct walk_region *); /* may be NULL */
-    void (*complain)(void *ctx, const char *line);         /* may be NULL */
+    bool (*pool)(void *ctx, const struct walk_pool *); /* may be NULL; after its blocks, ascending as these */
+    void (*complain)(void *ctx, const char *line);     /* may be NULL */
     void *ctx;
 };
 

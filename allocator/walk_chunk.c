@@ -130,6 +130,21 @@ static bool read_ledger(struct walk *walk, const struct view *view)
     return false;
 }
 
+static void tell_whole(struct walk *walk, const struct view *view)
+{
+    const struct pool *pool = view->pool;
+    struct walk_pool whole = {.start = view->start,
+                              .bytes = (uint64_t)pool->slots << SLOT_SHIFT,
+                              .kind = WALK_POOL,
+                              .block_size = pool->block_size,
+                              .capacity = pool->capacity,
+                              .ledger = (uint64_t)(uintptr_t)pool->ledger,
+                              .ledger_bytes = pool->ledger == NULL ? 0 : pool->capacity * ALLOC_LEDGER_BYTES};
+    for (uint32_t i = 0; i < view->carved; i++)
+        whole.live += (view->free[i / 64] >> i % 64 & 1) == 0;
+    walk_tell_pool(walk, &whole);
+}
+
 static void tell_live(struct walk *walk, const struct view *view)
 {
     struct walk_block block = {.capacity = view->pool->block_size, .kind = WALK_POOL, .pool = view->start};
@@ -152,11 +167,13 @@ static void walk_pool(struct walk *walk, unsigned slot, uint64_t start)
         return;
     }
     view.carved = (uint32_t)(view.pool->carved / view.pool->block_size);
-    if (view.carved == 0)
-        return;
-    mark_free(walk, &view);
-    mark_purged(&view);
-    tell_live(walk, &view);
+    if (view.carved != 0) {
+        mark_free(walk, &view);
+        mark_purged(&view);
+        if (walk->visitor->block != NULL)
+            tell_live(walk, &view);
+    }
+    tell_whole(walk, &view);
 }
 
 static void walk_span(struct walk *walk, unsigned slot, uint64_t start)
@@ -173,6 +190,13 @@ static void walk_span(struct walk *walk, unsigned slot, uint64_t start)
                                .has_ledger = true};
     memcpy(block.ledger, span->span_ledger, sizeof block.ledger);
     walk_block(walk, &block);
+    struct walk_pool whole = {.start = start,
+                              .bytes = block.capacity,
+                              .kind = WALK_SPAN,
+                              .block_size = block.capacity,
+                              .capacity = 1,
+                              .live = 1};
+    walk_tell_pool(walk, &whole);
 }
 
 /* --- one chunk ------------------------------------------------------------------------------------------ */
@@ -205,7 +229,7 @@ void walk_chunk(struct walk *walk, uint64_t base)
         return;
     }
     walk_region(walk, base, base + CHUNK_SIZE, WALK_REGION_CHUNK);
-    if (walk->visitor->block == NULL)
+    if (walk->visitor->block == NULL && walk->visitor->pool == NULL)
         return;
     for (unsigned slot = HEAD_SLOTS; slot < CHUNK_SLOTS && !walk->stopped; slot++)
         walk_slot(walk, slot, base + ((uint64_t)slot << SLOT_SHIFT));

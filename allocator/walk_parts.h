@@ -29,6 +29,8 @@ void walk_complain(struct walk *walk, const char *what, uint64_t addr);
 void walk_region(struct walk *walk, uint64_t start, uint64_t end, enum walk_region_kind kind);
 void walk_block(struct walk *walk, const struct walk_block *block);
 
+void walk_tell_pool(struct walk *walk, const struct walk_pool *pool);
+
 /* Tell the chunk at `base` and its blocks. */
 void walk_chunk(struct walk *walk, uint64_t base);
 
