@@ -37,9 +37,11 @@
 
 /* What the slow paths look at. Written by the first call and the constructor only. */
 struct face_state {
-    bool started;   /* settings are read and applied */
-    bool recording; /* record_start() has succeeded */
-    bool freezing;  /* freeze_start() was called: the channel and the hooks are there */
+    bool started;    /* settings are read and applied */
+    bool recording;  /* record_start() has succeeded */
+    bool freezing;   /* freeze_start() was called: the channel and the hooks are there */
+    bool accounting; /* account_start() has succeeded: sizes are counted, no stacks (account.h) */
+    bool watched;    /* recording or accounting */
 };
 extern struct face_state face_state;
 

@@ -10,6 +10,7 @@
 
 #include <dlfcn.h>
 
+#include "preload/account.h"
 #include "preload/preload.h"
 #include "preload/thread.h"
 #include "tracer/record/record.h"
@@ -40,6 +41,7 @@ static void fork_child(void)
     /* A request that was on its way to this thread was the parent's. */
     thread_flags.parked = 0;
     alloc_fork_child();
+    account_fork_child();
     if (face_state.recording)
         record_fork_child();
     if (face_state.freezing)

@@ -44,6 +44,7 @@ struct settings {
     uint64_t fatal_signals; /* fatal_signals=TERM+INT+...: bit per signal that gets a check before it kills */
     uint32_t park_ms;       /* park=MS: how long to wait for threads to park */
     bool help;              /* help=1: print the table on stderr at start */
+    char account[PRELOAD_PATH_MAX]; /* account=PATH: the shared page to count live bytes on; "" none */
 };
 const struct settings *settings_get(void);
 

@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "preload/account.h"
 #include "preload/foreign.h"
 #include "preload/misuse.h"
 #include "preload/thread.h"
@@ -100,11 +101,18 @@ static __attribute__((noinline)) void *allocate_recorded(enum alloc_kind kind, s
     return p ? p : out_of_memory();
 }
 
+static __attribute__((noinline)) void *allocate_accounted(enum alloc_kind kind, size_t size, size_t alignment)
+{
+    void *p = account_allocate(kind, size, alignment);
+    return p ? p : out_of_memory();
+}
+
 void *allocate(size_t size, enum alloc_kind kind, size_t alignment)
 {
     face_enter();
-    if (face_state.recording)
-        return allocate_recorded(kind, size, alignment);
+    if (face_state.watched)
+        return face_state.recording ? allocate_recorded(kind, size, alignment)
+                                    : allocate_accounted(kind, size, alignment);
     void *p = serve(kind, size, alignment);
     return p ? p : out_of_memory();
 }
@@ -145,9 +153,11 @@ static COLD void release_wrong(void *p, enum release_call call, enum alloc_statu
     errno = saved;
 }
 
-static __attribute__((noinline)) enum alloc_status release_recorded(void *p, enum release_call call)
+static __attribute__((noinline)) enum alloc_status release_watched(void *p, enum release_call call)
 {
     struct ledger_entry entry = {0};
+    if (!face_state.recording)
+        return account_release(p);
     thread_enter();
     enum alloc_status status = free_recorded(p, &entry);
     thread_leave();
@@ -161,7 +171,7 @@ void release(void *p, enum release_call call)
     if (!p)
         return;
     face_enter();
-    enum alloc_status status = face_state.recording ? release_recorded(p, call) : alloc_free(p);
+    enum alloc_status status = face_state.watched ? release_watched(p, call) : alloc_free(p);
     if (__builtin_expect(status != ALLOC_OK, 0))
         release_wrong(p, call, status);
 }
@@ -225,6 +235,8 @@ void *reallocate(void *p, size_t size)
         bool capture = may_capture(thread_enter());
         status = resize_recorded(p, capture ? record_capture() : 0, size, &q);
         thread_leave();
+    } else if (face_state.accounting) {
+        status = account_resize(p, size, &q);
     } else {
         status = alloc_realloc(p, size, &q);
     }

@@ -51,6 +51,8 @@ static const struct setting_row table[] = {
      "TERM+INT+..: get a check before they kill"},
     {"park", SETTING_UINT32, FIELD(park_ms), "1000", 0, 3600000, "MS",
      "how long to wait for threads to stand still"},
+    {"account", SETTING_PATH, FIELD(account), "", 0, 0, "PATH without ':'",
+     "count live bytes on this page (set by frag)"},
     {"help", SETTING_BOOL, FIELD(help), "0", 0, 1, "0|1", "print this table"},
 };
 #define ROWS (sizeof(table) / sizeof(table[0]))

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "allocator/allocator.h"
+#include "preload/account.h"
 #include "preload/foreign.h"
 #include "preload/misuse.h"
 #include "preload/settings.h"
@@ -108,7 +109,9 @@ static void settings_apply(const struct settings *settings)
 {
     alloc_set_decay(settings->decay_ms);
     alloc_on_corruption(misuse_corruption);
-    if (settings->record) {
+    if (!settings->record && settings->account[0] && !face_state.accounting)
+        face_state.accounting = face_state.watched = account_start(settings->account);
+    if (settings->record || face_state.accounting) {
         alloc_keep_ledger();
         alloc_intercept(true);
     }
@@ -205,6 +208,7 @@ __attribute__((constructor)) static void preload_begin(void)
     const char *why = NULL;
     if (recording_start(&why)) {
         __atomic_store_n(&face_state.recording, true, __ATOMIC_RELEASE);
+        __atomic_store_n(&face_state.watched, true, __ATOMIC_RELEASE);
     } else {
         why = why ? why : "no reason given";
         say_why_not(why);
@@ -214,4 +218,11 @@ __attribute__((constructor)) static void preload_begin(void)
     freeze_start(face_state.recording, why);
     __atomic_store_n(&face_state.freezing, true, __ATOMIC_RELEASE);
     errno = saved;
+}
+
+/* After the program's own destructors, as far as the loader's order allows. */
+__attribute__((destructor)) static void preload_end(void)
+{
+    if (face_state.accounting)
+        account_end();
 }

@@ -83,7 +83,8 @@ static void append_settings(FILE *out, const char *settings)
 {
     while (*settings) {
         size_t length = strcspn(settings, ":");
-        bool ours = strncmp(settings, "socket=", 7) == 0 || strncmp(settings, "record=", 7) == 0;
+        bool ours = strncmp(settings, "socket=", 7) == 0 || strncmp(settings, "record=", 7) == 0 ||
+                    strncmp(settings, "account=", 8) == 0;
         if (length && !ours)
             fprintf(out, ":%.*s", (int)length, settings);
         settings += length + (settings[length] == ':');
@@ -96,7 +97,8 @@ static void write_environment(FILE *out, char *const *base, const char *library,
     for (char *const *p = base; *p; p++)
         if (!is_variable(*p, "LD_PRELOAD") && !is_variable(*p, "HEAPTALLY"))
             fprintf(out, "%s%c", *p, '\0');
-    fprintf(out, "LD_PRELOAD=%s%s%s%c", library, *preload ? ":" : "", preload, '\0');
+    if (*library || *preload)
+        fprintf(out, "LD_PRELOAD=%s%s%s%c", library, *preload ? ":" : "", preload, '\0');
     fprintf(out, "HEAPTALLY=%s", settings);
     append_settings(out, value_in(base, "HEAPTALLY"));
     putc('\0', out);
@@ -186,6 +188,8 @@ static void __attribute__((noreturn)) child_main(const struct launch *launch, in
     sigaction(SIGPIPE, &launch->pipe_action, NULL);
     sigaction(SIGXFSZ, &launch->size_action, NULL);
     setrlimit(RLIMIT_NOFILE, &launch->files);
+    for (int i = 0; launch->standard && i < 3; i++)
+        dup2(launch->standard[i], i);
     if (read(gate, &go, 1) == 1) {
         sigprocmask(SIG_SETMASK, &launch->mask, NULL);
         exec_target(target, argv, environment);
