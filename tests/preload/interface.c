@@ -199,6 +199,45 @@ static void figures_move(void)
     free(text);
 }
 
+/* The number behind `name` in what malloc_info printed. */
+static size_t figure(const char *text, const char *name)
+{
+    char wanted[64];
+    snprintf(wanted, sizeof(wanted), "name=\"%s\" value=\"", name);
+    const char *at = strstr(text, wanted);
+    EXPECT(at != NULL);
+    return at ? strtoull(at + strlen(wanted), NULL, 10) : 0;
+}
+
+/* One count, told in three ways; only the library's own has these names. */
+static void figures_agree(void)
+{
+    char text[16384] = "";
+    void *block[300], *large = malloc((size_t)40 << 20);
+    for (size_t i = 0; i < 300; i++)
+        block[i] = malloc(i * 50);
+    FILE *stream = fmemopen(text, sizeof(text) - 1, "w");
+    setvbuf(stream, NULL, _IONBF, 0); /* nor does it allocate a buffer between one count and the next */
+    EXPECT(malloc_info(0, stream) == 0);
+    struct mallinfo2 info = mallinfo2();
+    if (strstr(text, "<heaptally")) {
+        size_t allocated = figure(text, "allocated"), active = figure(text, "active");
+        size_t resident = figure(text, "resident"), retained = figure(text, "retained");
+        EXPECT(info.uordblks + info.hblkhd == allocated);
+        EXPECT(info.arena == info.uordblks + info.fordblks);
+        EXPECT(info.keepcost <= info.fordblks);
+        EXPECT(allocated <= active && active + figure(text, "cached") + figure(text, "metadata") == resident);
+        EXPECT(active == allocated + figure(text, "free_in_pools"));
+        EXPECT(figure(text, "mapped") >= active + figure(text, "cached") + retained);
+        EXPECT(allocated >= ((size_t)40 << 20) + 50 * 299 * 150);
+        EXPECT(figure(text, "mapping_bytes") == info.hblkhd);
+    }
+    fclose(stream);
+    for (size_t i = 0; i < 300; i++)
+        free(block[i]);
+    free(large);
+}
+
 int main(void)
 {
     HIDE(huge);
@@ -214,5 +253,6 @@ int main(void)
     free_keeps_errno();
     second_names_are_the_same();
     figures_move();
+    figures_agree();
     return expect_end();
 }
