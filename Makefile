@@ -43,7 +43,7 @@ ALLOC_SRC  := $(wildcard allocator/*.c)
 # The walker reads a frozen process from outside, and allocates: it is the command's, never the library's.
 LIB_SRC    := $(filter-out allocator/walk%.c,$(ALLOC_SRC)) $(wildcard tracer/record/*.c preload/*.c)
 PURE_SRC   := $(wildcard tracer/format/*.c tracer/graph/*.c)
-TOOL_PARTS := $(PURE_SRC) $(wildcard tracer/image/*.c tracer/report/*.c tracer/gate/*.c) $(wildcard allocator/walk*.c)
+TOOL_PARTS := $(PURE_SRC) $(wildcard tracer/image/*.c tracer/report/*.c tracer/gate/*.c tracer/frag/*.c) $(wildcard allocator/walk*.c)
 TOOL_SRC   := $(TOOL_PARTS) $(wildcard tracer/tool/*.c)
 
 lib_obj  = $(patsubst %.c,$(B)/lib/%.o,$(1))

@@ -25,6 +25,12 @@ static const struct command table[] = {
      "run',\n"
      "or with LD_PRELOAD=libheaptally.so HEAPTALLY=record=1.\n",
      &options_snapshot, cmd_snapshot},
+    {"frag", "[OPTION...] PROG [ARG...]", "compare how much memory a program takes under several allocators",
+     "The program is run under glibc's malloc, jemalloc (where it is found) and heaptally, in turn and "
+     "repeated,\n"
+     "and once more to count its live bytes. The table goes to stdout, the picture is drawn by gnuplot.\n"
+     "Its own input and output are /dev/null; --input and --show change that.\n",
+     &options_frag, cmd_frag},
     {"help", "[COMMAND]", "print this, or more about a command", "", &options_help, cmd_help},
 };
 #define ROWS (sizeof(table) / sizeof(table[0]))

@@ -6,7 +6,7 @@
  *    heaptally --version     or --help: that
  *    heaptally [OPTION] PROG ...                       run (a program named "report": heaptally run report)
  *
- *    main.c --> commands_main --> options.c --> cmd_run.c | cmd_report.c | cmd_snapshot.c | help (here)
+ *    main.c --> commands_main --> options.c --> cmd_run.c | cmd_report.c | cmd_snapshot.c | cmd_frag.c | help (here)
  */
 #ifndef HEAPTALLY_COMMANDS_H
 #define HEAPTALLY_COMMANDS_H
@@ -29,6 +29,7 @@ const struct command *command_by_name(const char *name);
 int cmd_run(const struct tool_options *options);
 int cmd_report(const struct tool_options *options);
 int cmd_snapshot(const struct tool_options *options);
+int cmd_frag(const struct tool_options *options);
 
 /* The whole command line in, the exit code out. */
 int commands_main(int argc, char **argv);

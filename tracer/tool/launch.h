@@ -31,6 +31,7 @@ struct launch {
     int signal_fd;                                           /* the loop's: SIGCHLD and what a person sends */
     int gate; /* our end of the pair that the child waits at; -1: open */
     pid_t pid;
+    const int *standard; /* three descriptors to be the program's 0, 1 and 2; NULL: ours */
 };
 
 /* On failure one line in error[]. */

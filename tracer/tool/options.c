@@ -9,6 +9,7 @@
 
 #include "tracer/tool/exit_codes.h"
 #include "tracer/tool/name.h"
+#include "tracer/tool/options_parts.h"
 #include "tracer/tool/say.h"
 
 enum option_key {
@@ -90,7 +91,7 @@ static const struct argp_option snapshot_rows[] = {
 /* --- values
  * ------------------------------------------------------------------------------------------------------- */
 
-static bool read_number(const char *option, const char *text, long low, long high, long *ret)
+bool option_read_number(const char *option, const char *text, long low, long high, long *ret)
 {
     char *end;
     errno = 0;
@@ -106,7 +107,7 @@ static bool read_number(const char *option, const char *text, long low, long hig
 static bool read_unsigned(const char *option, const char *text, uint32_t *ret)
 {
     long value;
-    if (!read_number(option, text, 0, INT_MAX, &value))
+    if (!option_read_number(option, text, 0, INT_MAX, &value))
         return false;
     *ret = (uint32_t)value;
     return true;
@@ -115,7 +116,7 @@ static bool read_unsigned(const char *option, const char *text, uint32_t *ret)
 static bool read_error_exitcode(const char *text, int *ret)
 {
     long value;
-    if (!read_number("--error-exitcode", text, 0, 255, &value))
+    if (!option_read_number("--error-exitcode", text, 0, 255, &value))
         return false;
     if (value != 0 && !exit_code_is_usable(value)) {
         say("--error-exitcode=%ld would look like one of heaptally's own codes (help lists them); take "
@@ -151,7 +152,7 @@ static bool add_setting(struct tool_options *o, const char *key, const char *val
     return true;
 }
 
-static bool read_setting(struct tool_options *o, const char *text)
+bool option_read_setting(struct tool_options *o, const char *text)
 {
     if (!strchr(text, '=') || strchr(text, ':')) {
         say("--setting=%s: it is KEY=VALUE without ':'", text);
@@ -163,7 +164,7 @@ static bool read_setting(struct tool_options *o, const char *text)
 static bool read_depth(struct tool_options *o, const char *text)
 {
     long value;
-    return read_number("--depth", text, 1, 1024, &value) && add_setting(o, "depth=", text);
+    return option_read_number("--depth", text, 1, 1024, &value) && add_setting(o, "depth=", text);
 }
 
 static bool add_suppressions(struct tool_options *o, const char *path)
@@ -190,7 +191,7 @@ static bool read_output(struct tool_options *o, const char *pattern)
 static bool read_pid(struct tool_options *o, const char *text)
 {
     long value;
-    if (!read_number("-p", text, 1, INT_MAX, &value))
+    if (!option_read_number("-p", text, 1, INT_MAX, &value))
         return false;
     o->pid = (int)value;
     return true;
@@ -201,7 +202,7 @@ static bool read_pid(struct tool_options *o, const char *text)
  */
 
 /* Whoever answers false has said why. */
-static error_t done(struct tool_options *o, bool ok)
+error_t option_done(struct tool_options *o, bool ok)
 {
     o->told |= !ok;
     return ok ? 0 : EINVAL;
@@ -209,7 +210,7 @@ static error_t done(struct tool_options *o, bool ok)
 
 /* What argp does not know it will not name unless it may print in its own way: getopt has stepped past the
  * word, or, in a bundle of letters, stands at it. */
-static error_t tell_unknown(const struct argp_state *state)
+error_t option_tell_unknown(const struct argp_state *state)
 {
     const struct tool_options *o = state->input;
     int at = state->next > 1 && state->next <= state->argc ? state->next - 1 : state->next;
@@ -220,12 +221,12 @@ static error_t tell_unknown(const struct argp_state *state)
 }
 
 /* `heaptally run --help` asks for no program. */
-static error_t complain(struct tool_options *o, const char *line)
+error_t option_complain(struct tool_options *o, const char *line)
 {
     if (o->help)
         return 0;
     say("%s", line);
-    return done(o, false);
+    return option_done(o, false);
 }
 
 /* Options of the shared tables. `input` has to be handed to argp's children by hand. */
@@ -234,7 +235,7 @@ static error_t parse_shared(int key, char *arg, struct argp_state *state)
     struct tool_options *o = state->input;
     switch (key) {
     case 'o':
-        return done(o, read_output(o, arg));
+        return option_done(o, read_output(o, arg));
     case KEY_JSON_FILE:
         o->json_file = arg;
         return 0;
@@ -242,9 +243,9 @@ static error_t parse_shared(int key, char *arg, struct argp_state *state)
         o->quiet = true;
         return 0;
     case KEY_ERROR_EXITCODE:
-        return done(o, read_error_exitcode(arg, &o->error_exitcode));
+        return option_done(o, read_error_exitcode(arg, &o->error_exitcode));
     case KEY_SUPPRESSIONS:
-        return done(o, add_suppressions(o, arg));
+        return option_done(o, add_suppressions(o, arg));
     case 'h':
         o->help = true;
         return 0;
@@ -252,9 +253,9 @@ static error_t parse_shared(int key, char *arg, struct argp_state *state)
         o->no_colour = true;
         return 0;
     case KEY_GROUPS:
-        return done(o, read_unsigned("--groups", arg, &o->max_groups));
+        return option_done(o, read_unsigned("--groups", arg, &o->max_groups));
     case KEY_FRAMES:
-        return done(o, read_unsigned("--frames", arg, &o->max_frames));
+        return option_done(o, read_unsigned("--frames", arg, &o->max_frames));
     case KEY_POSSIBLE:
         o->show_possible = true;
         return 0;
@@ -294,19 +295,19 @@ static error_t parse_run(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         return hand_down(state);
     case ARGP_KEY_ERROR:
-        return tell_unknown(state);
+        return option_tell_unknown(state);
     case KEY_DEPTH:
-        return done(o, read_depth(o, arg));
+        return option_done(o, read_depth(o, arg));
     case KEY_CHILDREN:
-        return done(o, read_children(arg, &o->children));
+        return option_done(o, read_children(arg, &o->children));
     case KEY_SETTING:
-        return done(o, read_setting(o, arg));
+        return option_done(o, option_read_setting(o, arg));
     case ARGP_KEY_ARG: /* the program: it and all behind it are not ours */
         o->program = &state->argv[state->next - 1];
         state->next = state->argc;
         return 0;
     case ARGP_KEY_NO_ARGS:
-        return complain(o, "which program? try 'heaptally help run'");
+        return option_complain(o, "which program? try 'heaptally help run'");
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -319,7 +320,7 @@ static error_t parse_report(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         return hand_down(state);
     case ARGP_KEY_ERROR:
-        return tell_unknown(state);
+        return option_tell_unknown(state);
     case KEY_JSON:
         o->json = true;
         return 0;
@@ -328,11 +329,11 @@ static error_t parse_report(int key, char *arg, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         if (o->file)
-            return complain(o, "one recording at a time; try 'heaptally help report'");
+            return option_complain(o, "one recording at a time; try 'heaptally help report'");
         o->file = arg;
         return 0;
     case ARGP_KEY_NO_ARGS:
-        return complain(o, "which recording? try 'heaptally help report'");
+        return option_complain(o, "which recording? try 'heaptally help report'");
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -345,13 +346,13 @@ static error_t parse_snapshot(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         return hand_down(state);
     case ARGP_KEY_ERROR:
-        return tell_unknown(state);
+        return option_tell_unknown(state);
     case 'p':
-        return done(o, read_pid(o, arg));
+        return option_done(o, read_pid(o, arg));
     case ARGP_KEY_ARG:
-        return complain(o, "-p PID is all it takes; try 'heaptally help snapshot'");
+        return option_complain(o, "-p PID is all it takes; try 'heaptally help snapshot'");
     case ARGP_KEY_END:
-        return o->pid ? 0 : complain(o, "which process? try 'heaptally help snapshot'");
+        return o->pid ? 0 : option_complain(o, "which process? try 'heaptally help snapshot'");
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -375,7 +376,8 @@ const struct argp options_help = {.parser = parse_help};
 
 bool options_parse(const struct argp *argp, int count, char **words, struct tool_options *ret)
 {
-    *ret = (struct tool_options){.max_groups = OPTIONS_UNSET, .max_frames = OPTIONS_UNSET};
+    *ret = (struct tool_options){
+        .max_groups = OPTIONS_UNSET, .max_frames = OPTIONS_UNSET, .frag = {.rounds = 3, .interval_ms = 5}};
     unsigned flags = ARGP_IN_ORDER | ARGP_NO_EXIT | ARGP_NO_HELP | ARGP_NO_ERRS;
     return argp_parse(argp, count, words, flags, NULL, ret) == 0;
 }

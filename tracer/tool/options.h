@@ -23,16 +23,33 @@ enum children_mode {
     CHILDREN_NONE,  /* children are not recorded */
 };
 
+enum frag_show { FRAG_SHOW_NONE, FRAG_SHOW_FIRST, FRAG_SHOW_ALL };
+
+#define FRAG_WITH_MAX 4u
+
+/* frag only */
+struct frag_options {
+    unsigned rounds, interval_ms, settle_ms;
+    const char *during; /* NULL: none */
+    const char *input;  /* NULL: /dev/null */
+    const char *only;   /* "name,name"; NULL: all */
+    const char *svg;    /* NULL: beside, under the program's name */
+    bool no_svg;
+    enum frag_show show;
+    char *with[FRAG_WITH_MAX]; /* "name=library" */
+    unsigned with_count;
+};
+
 struct tool_options {
     /* what to look at: one of these, by command */
-    char **program;    /* run: argv of the program, NULL-terminated */
+    char **program;    /* run, frag: argv of the program, NULL-terminated */
     int pid;           /* snapshot */
     const char *file;  /* report */
     const char *topic; /* help; NULL: the overview */
 
     const char *output;    /* -o, a pattern; NULL: NAME_DEFAULT */
     const char *json_file; /* run, snapshot: --json=FILE */
-    bool json;             /* report: --json */
+    bool json;             /* report, frag: --json */
     char *settings;        /* --depth and --setting, "key=value:key=value"; "" none; malloc'ed */
     enum children_mode children;
     int error_exitcode; /* 0: none */
@@ -44,9 +61,10 @@ struct tool_options {
     bool told; /* parsing only: the person knows what was wrong */
     uint32_t max_groups, max_frames;
     bool show_possible, show_suppressed, addresses;
+    struct frag_options frag;
 };
 
-extern const struct argp options_run, options_report, options_snapshot, options_help;
+extern const struct argp options_run, options_report, options_snapshot, options_frag, options_help;
 
 /* `words`: the command's name (for messages), then its arguments. false: told, and options_free() still has
  * to be called. */

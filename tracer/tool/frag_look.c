@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+#include <dirent.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tracer/tool/frag_loop.h"
+
+#define STOP_PATIENCE_S 1.0
+#define LOOK_TRIES      5
+/* The next record worth a look is this much higher: the more a look costs, the fewer there are. */
+#define STEP_LEAST  1.005
+#define STEP_MOST   1.05
+#define STEP_COST_S 2.0 /* a look of this many seconds asks for a step of twice */
+
+/* --- standing still --------------------------------------------------------------------------------------- */
+
+static char thread_state(int pid, const char *tid)
+{
+    char path[300], text[512], *after;
+    snprintf(path, sizeof(path), "/proc/%d/task/%s/stat", pid, tid);
+    FILE *in = fopen(path, "re");
+    if (in == NULL)
+        return 'X';
+    size_t n = fread(text, 1, sizeof(text) - 1, in);
+    fclose(in);
+    text[n] = '\0';
+    after = strrchr(text, ')');
+    return after != NULL && after[1] == ' ' ? after[2] : '?';
+}
+
+/* Threads of the process, and how many of them do not stand. */
+static unsigned count_threads(int pid, unsigned *ret_moving)
+{
+    char path[64];
+    unsigned count = 0;
+    *ret_moving = 0;
+    snprintf(path, sizeof(path), "/proc/%d/task", pid);
+    DIR *dir = opendir(path);
+    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+        if (entry->d_name[0] == '.')
+            continue;
+        char state = thread_state(pid, entry->d_name);
+        count++;
+        *ret_moving += strchr("TtXZ", state) == NULL;
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return count;
+}
+
+static void stop_process(int pid)
+{
+    unsigned moving;
+    double until = frag_now() + STOP_PATIENCE_S;
+    kill(pid, SIGSTOP);
+    while (count_threads(pid, &moving), moving > 0 && frag_now() < until)
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+}
+
+/* --- looking ------------------------------------------------------------------------------------------------ */
+
+/* Replaces *heap when the look succeeded; true then. */
+static bool look(struct frag_loop *loop, struct frag_heap *heap)
+{
+    struct frag_heap fresh;
+    struct frag_sample sample = {0};
+    if (loop->page->root == 0 || frag_heap_read(loop->pid, loop->page, &fresh) != HEAP_OK)
+        return false;
+    loop->ledger_most = fresh.ledger > loop->ledger_most ? fresh.ledger : loop->ledger_most;
+    frag_heap_deduct_ledger(&fresh, loop->ledger_most);
+    if (frag_rollup_read(loop->pid, &sample))
+        fresh.anonymous = sample.anonymous - sample.lazy_free;
+    fresh.s = frag_now() - loop->began - loop->paused;
+    frag_heap_free(heap);
+    *heap = fresh;
+    return true;
+}
+
+static void note_end(struct frag_loop *loop)
+{
+    struct frag_account *a = loop->account;
+    a->has_end |= look(loop, &a->end);
+    a->end_bytes = loop->page->live_bytes;
+    a->end_blocks = loop->page->live_blocks;
+}
+
+static void note_record(struct frag_loop *loop)
+{
+    struct account_page *page = loop->page;
+    double began = frag_now(), step = STEP_LEAST;
+    loop->account->has_peak |= look(loop, &loop->account->peak);
+    step += (frag_now() - began) / STEP_COST_S;
+    step = step > STEP_MOST ? STEP_MOST : step;
+    uint64_t next = (uint64_t)((double)page->live_bytes * step) + 4096;
+    __atomic_store_n(&page->trigger, next, __ATOMIC_RELAXED);
+}
+
+static void release(struct account_page *page)
+{
+    __atomic_store_n(&page->event, ACCOUNT_RUNS, __ATOMIC_RELEASE);
+    syscall(SYS_futex, &page->event, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+/* One thread waits for us; others would go on under our eyes. */
+void frag_look_answer(struct frag_loop *loop)
+{
+    unsigned moving;
+    double began = frag_now();
+    bool others = count_threads(loop->pid, &moving) > 1;
+    if (others)
+        stop_process(loop->pid);
+    bool end = __atomic_load_n(&loop->page->event, __ATOMIC_ACQUIRE) == ACCOUNT_END;
+    if (!end)
+        note_record(loop);
+    else if (loop->phase != FRAG_ENDING) /* told to go, it tidied up: its end was before */
+        note_end(loop);
+    release(loop->page);
+    if (others)
+        kill(loop->pid, SIGCONT);
+    loop->paused += frag_now() - began;
+}
+
+/* Stopped anywhere, it may be in the middle of a change: then a moment later. */
+void frag_look_end(struct frag_loop *loop)
+{
+    double began = frag_now();
+    for (int i = 0; i < LOOK_TRIES; i++) {
+        stop_process(loop->pid);
+        note_end(loop);
+        kill(loop->pid, SIGCONT);
+        if (!loop->account->has_end || loop->account->end.damage == 0)
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    }
+    loop->paused += frag_now() - began;
+}
