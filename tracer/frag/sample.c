@@ -105,3 +105,15 @@ uint64_t frag_high_water(int pid)
     uint64_t bytes = 0;
     return read_whole(pid, "status", text, sizeof(text)) && field_kb(text, "VmHWM", &bytes) ? bytes : 0;
 }
+
+/* The 28th field of /proc/PID/stat; the second may have spaces and parentheses in it. */
+uint64_t frag_image(int pid)
+{
+    char text[1024];
+    if (!read_whole(pid, "stat", text, sizeof(text)))
+        return 0;
+    const char *at = strrchr(text, ')');
+    for (int field = 2; at != NULL && field < 28; field++)
+        at = strchr(at + 1, ' ');
+    return at != NULL ? strtoull(at + 1, NULL, 10) : 0;
+}

@@ -38,6 +38,8 @@ double frag_curve_mean(const struct frag_curve *curve, size_t field);
 bool frag_rollup_parse(const char *text, struct frag_sample *ret);
 /* rss, anonymous, lazy_free of a process; false: it is gone, or may not be looked at. */
 bool frag_rollup_read(int pid, struct frag_sample *ret);
+/* A number that exec changes, to within the randomness of addresses: where the stack of the image begins. 0: not known. */
+uint64_t frag_image(int pid);
 /* VmHWM of /proc/PID/status in bytes; 0 when it is gone. */
 uint64_t frag_high_water(int pid);
 

@@ -46,16 +46,18 @@ static bool has_children(int pid)
     return c != EOF;
 }
 
-/* The high-water mark of one image never falls: when it does, exec has brought another, and what was seen of the one
- * before is no part of the program. */
+/* What was seen of the image before an exec is no part of the program. */
 static void take_high_water(struct frag_loop *loop)
 {
-    uint64_t high = frag_high_water(loop->pid);
-    if (high == 0)
+    uint64_t high = frag_high_water(loop->pid), image = frag_image(loop->pid);
+    if (high == 0 || image == 0)
         return;
-    if (high < loop->high_water && loop->page == NULL)
+    if (image != loop->image) {
+        loop->image = image;
+        loop->high_water = 0;
         loop->run->curve.count = 0;
-    loop->high_water = high;
+    }
+    loop->high_water = high > loop->high_water ? high : loop->high_water;
 }
 
 static double processor_time(void)

@@ -29,7 +29,8 @@ struct frag_loop {
     struct frag_sample last; /* with the last rollup there was */
     bool sampled, killed;
     uint64_t high_water, ledger_most; /* ledger_most: of all looks */
-    uint32_t images;
+    uint64_t image;                   /* frag_image() of the one that runs */
+    uint32_t images;                  /* of the page */
 };
 
 double frag_now(void);
