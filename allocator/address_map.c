@@ -22,7 +22,9 @@ static bool map_grow(uintptr_t first, uintptr_t last)
         struct map_leaf *leaf = platform_map_metadata(sizeof *leaf);
         if (leaf == NULL)
             return false;
-        store_release(&alloc_map[root], leaf);
+        /* The emergency path puts up leaves without the lock (emergency.h); if it was first, ours is lost. */
+        struct map_leaf *none = NULL;
+        (void)cas_acq_rel(&alloc_map[root], &none, leaf);
     }
     return true;
 }
@@ -37,6 +39,32 @@ bool map_set(uintptr_t start, uint64_t length, uintptr_t entry)
 {
     uintptr_t first = start >> CHUNK_SHIFT, last = (start + length - 1) >> CHUNK_SHIFT;
     if (!map_grow(first, last))
+        return false;
+    map_fill(first, last, entry);
+    return true;
+}
+
+/* Leaves that are made here are no metadata memory: registering it takes a lock. */
+static bool map_grow_lockless(uintptr_t first, uintptr_t last)
+{
+    for (uintptr_t root = first >> MAP_LEAF_BITS; root <= last >> MAP_LEAF_BITS; root++) {
+        if (root >= 1u << MAP_ROOT_BITS)
+            return false;
+        if (load_acquire(&alloc_map[root]) != NULL)
+            continue;
+        struct map_leaf *none = NULL, *leaf = platform_map(sizeof *leaf, PLATFORM_PAGE);
+        if (leaf == NULL)
+            return false;
+        if (!cas_acq_rel(&alloc_map[root], &none, leaf))
+            (void)platform_unmap(leaf, sizeof *leaf);
+    }
+    return true;
+}
+
+bool map_set_lockless(uintptr_t start, uint64_t length, uintptr_t entry)
+{
+    uintptr_t first = start >> CHUNK_SHIFT, last = (start + length - 1) >> CHUNK_SHIFT;
+    if (!map_grow_lockless(first, last))
         return false;
     map_fill(first, last, entry);
     return true;

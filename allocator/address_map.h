@@ -48,6 +48,8 @@ static inline struct pool *chunk_descriptor(uintptr_t p)
 /* Arena lock held. Let the granules of [start, start + length) say `entry`. false: no memory for a leaf, and
  * nothing was changed. */
 bool map_set(uintptr_t start, uint64_t length, uintptr_t entry);
+/* The same without the lock, for one region of the emergency path; every granule must be free. */
+bool map_set_lockless(uintptr_t start, uint64_t length, uintptr_t entry);
 /* Clears what still says `entry`: once the kernel has the pages back, another thread may already have got
  * them. */
 void map_clear(uintptr_t start, uint64_t length, uintptr_t entry);

@@ -7,8 +7,10 @@
 #include "allocator/class.h"
 #include "allocator/fast.h"
 #include "allocator/find.h"
+#include "allocator/emergency.h"
 #include "allocator/heap.h"
 #include "allocator/mapping.h"
+#include "allocator/nested.h"
 #include "allocator/pool.h"
 #include "allocator/remote.h"
 #include "allocator/span.h"
@@ -27,17 +29,23 @@ static bool fast_paths_miss(void)
 __attribute__((noinline)) static struct heap *attach_this_thread(void)
 {
     state_start();
+    alloc_thread.attaching = true;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     struct heap *heap = heap_attach();
-    if (heap == NULL)
-        return NULL;
-    alloc_own_heap = heap;
-    alloc_heap = fast_paths_miss() ? SENTINEL_HEAP : heap;
+    if (heap != NULL) {
+        alloc_own_heap = heap;
+        alloc_heap = fast_paths_miss() ? SENTINEL_HEAP : heap;
+    }
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    alloc_thread.attaching = false;
     return heap;
 }
 
-/* The thread's own heap, or NULL when it has ended or there is no memory for one. */
+/* The thread's own heap, or NULL when it has ended, is interrupted, or there is no memory for one. */
 static struct heap *own_heap(void)
 {
+    if (thread_is_nested() || state_holds_lock())
+        return NULL;
     struct heap *heap = alloc_own_heap;
     if (unlikely(heap == NULL))
         return attach_this_thread();
@@ -79,10 +87,18 @@ static void *heap_take(struct heap *heap, unsigned class, bool zeroed)
     }
 }
 
-/* For threads that have ended, and signal handlers that interrupted a slow path of their own thread: the
- * latter still deadlock when that slow path, or another one, holds a lock this one comes to need. */
+/* Blocks of a class are aligned to what divides its size (class_of_aligned). */
+static void *emergency_take(unsigned class, bool zeroed)
+{
+    size_t size = alloc_class[class].size, alignment = size & -size;
+    return emergency_alloc(size, alignment < POOL_ALIGNMENT_MAX ? alignment : POOL_ALIGNMENT_MAX, zeroed);
+}
+
+/* For threads that have ended, and signal handlers that interrupted the allocator in their own thread. */
 __attribute__((noinline)) static void *shared_take(unsigned class, bool zeroed)
 {
+    if (state_holds_lock())
+        return emergency_take(class, zeroed);
     state_start();
     state_lock(LOCK_SHARED_HEAP);
     if (unlikely(alloc_state.shared.bin[class] == 0))
@@ -97,9 +113,10 @@ static void *small_alloc(unsigned class, bool zeroed)
     struct heap *heap = own_heap();
     if (unlikely(heap == NULL || load_relaxed(&heap->busy) != 0))
         return shared_take(class, zeroed);
-    store_relaxed(&heap->busy, 1);
+    deferred_drain();
+    heap_enter(heap);
     void *p = heap_take(heap, class, zeroed);
-    store_relaxed(&heap->busy, 0);
+    heap_leave(heap);
     return p;
 }
 
@@ -110,7 +127,10 @@ static void *large_alloc(size_t size, size_t alignment, bool zeroed)
 {
     bool is_zero;
     void *p = NULL;
+    if (state_holds_lock())
+        return emergency_alloc(size, alignment, zeroed);
     state_start();
+    deferred_drain();
     if (size <= SPAN_SIZE_MAX && alignment <= SPAN_SIZE_MAX)
         p = span_alloc(size, alignment, &is_zero);
     if (p == NULL)
@@ -147,11 +167,11 @@ ALLOC_FAST void *alloc_malloc_next(size_t size)
     struct pool *pool = pool_with_freed(heap, class);
     if (pool == NULL)
         return NULL;
-    store_relaxed(&heap->busy, 1);
+    heap_enter(heap);
     heap->current[class] = pool;
     heap_forget_spare(heap, pool);
     (void)pool_replenish(pool, bin);
-    store_relaxed(&heap->busy, 0);
+    heap_leave(heap);
     return bin_pop(heap, class);
 }
 
@@ -201,7 +221,7 @@ void *alloc_malloc_aligned(size_t alignment, size_t size)
 
 static bool pool_is_own(const struct pool *pool, const struct heap *heap)
 {
-    return heap != NULL && heap != EXITED_HEAP &&
+    return heap != NULL && heap != EXITED_HEAP && !thread_is_nested() && !state_holds_lock() &&
            (load_relaxed(&pool->owner) & ~POOL_UNLISTED) == (uintptr_t)heap && load_relaxed(&heap->busy) == 0;
 }
 
@@ -210,10 +230,22 @@ static enum alloc_status small_free(struct pool *pool, uint32_t index, void *p)
     struct heap *heap = alloc_own_heap;
     if (!pool_is_own(pool, heap))
         return remote_push(pool, index) ? ALLOC_OK : ALLOC_CORRUPT;
-    store_relaxed(&heap->busy, 1);
+    heap_enter(heap);
     heap_free(heap, pool, p);
-    store_relaxed(&heap->busy, 0);
+    heap_leave(heap);
     return ALLOC_OK;
+}
+
+static enum alloc_status large_free(const struct place *place, void *p)
+{
+    if (place->kind == PLACE_EMERGENCY)
+        return emergency_free(place->emergency);
+    if (state_holds_lock()) {
+        deferred_push(p);
+        return ALLOC_OK;
+    }
+    deferred_drain();
+    return place->kind == PLACE_SPAN ? span_free(place->pool) : mapping_free(place->mapping, p);
 }
 
 enum alloc_status alloc_free(void *p)
@@ -224,9 +256,7 @@ enum alloc_status alloc_free(void *p)
         return status;
     if (likely(place.kind == PLACE_POOL))
         return small_free(place.pool, place.index, p);
-    if (place.kind == PLACE_SPAN)
-        return span_free(place.pool);
-    return mapping_free(place.mapping, p);
+    return large_free(&place, p);
 }
 
 /* --- realloc -------------------------------------------------------------------------------------------- */
@@ -240,6 +270,8 @@ static bool fits_well(size_t size, size_t capacity)
 /* The block without moving its bytes by hand, or NULL. */
 static void *resize_in_place(const struct place *place, void *p, size_t size)
 {
+    if (state_holds_lock())
+        return NULL;
     if (place->kind == PLACE_SPAN && size > POOL_SIZE_MAX && size <= SPAN_SIZE_MAX &&
         span_resize(place->pool, size))
         return p;
@@ -268,7 +300,7 @@ enum alloc_status alloc_realloc(void *p, size_t size, void **ret_block)
     *ret_block = NULL;
     if (size > PTRDIFF_MAX)
         return ALLOC_OK;
-    if (place.kind == PLACE_POOL && fits_well(size, capacity)) {
+    if ((place.kind == PLACE_POOL || place.kind == PLACE_EMERGENCY) && fits_well(size, capacity)) {
         *ret_block = p;
         return ALLOC_OK;
     }
@@ -317,6 +349,14 @@ void alloc_thread_exit(void)
     struct heap *heap = alloc_own_heap;
     alloc_own_heap = EXITED_HEAP;
     alloc_heap = SENTINEL_HEAP;
-    if (heap != NULL && heap != EXITED_HEAP)
-        heap_detach(heap);
+    if (heap == NULL || heap == EXITED_HEAP)
+        return;
+    /* Cancelled, or ended by a handler, in the middle of the allocator. With a lock held besides there is no
+     * giving the heap back. */
+    if (thread_is_nested() || load_relaxed(&heap->busy) != 0) {
+        if (!state_holds_lock())
+            heap_lose(heap);
+        return;
+    }
+    heap_detach(heap);
 }

@@ -100,6 +100,41 @@ void alloc_fork_prepare(void);
 void alloc_fork_parent(void);
 void alloc_fork_child(void);
 
+/* --- signal handlers ------------------------------------------------------------------------------------ */
+
+/* A handler may call everything above, provided that one which interrupted an inline fast path (fast.h), or any
+ * function here, in its own thread runs between alloc_nested_begin() and alloc_nested_end(). Without that, a
+ * handler that interrupted a slow path is served all the same; one that interrupted a fast path is not. See
+ * nested.h. All are async-signal-safe; the bracket itself lies in the section of the fast paths (fast.h). */
+
+/* Where a handler's frames are: all below `frame`, on the stack [low, high) when it has one of its own, else
+ * low == 0. */
+struct alloc_stack {
+    uintptr_t frame, low, high;
+};
+struct alloc_nested {
+    struct heap *heap;
+    struct alloc_stack outer;
+};
+
+/* While a lock is held: `call` alloc_on_unlock()'s function, in this thread, as the last one is released. */
+void alloc_want_unlock(void);
+void alloc_on_unlock(void (*call)(void));
+
+bool alloc_is_interrupted(void); /* this thread is in a slow path, or in a handler inside the bracket */
+bool alloc_holds_lock(void);     /* this thread holds a lock of the allocator */
+void alloc_nested_begin(const struct alloc_stack *stack, struct alloc_nested *ret);
+void alloc_nested_end(const struct alloc_nested *nested);
+
+/* From outside any handler's bracket as far as the caller knows, at the start of a slow path: has the handler
+ * been left by siglongjmp? Then the thread gets another heap. */
+enum alloc_healing {
+    ALLOC_NOT_LEFT,
+    ALLOC_HEALED,
+    ALLOC_LEFT_LOCKED, /* what it interrupted held a lock, for ever: the emergency path serves this thread */
+};
+enum alloc_healing alloc_nested_heal(void);
+
 /* --- giving back ---------------------------------------------------------------------------------------- */
 
 /* Empty pools, arenas and spans are returned to the kernel `ms` after they became empty; 0 at once, -1 never.

@@ -10,7 +10,9 @@
  * address is ours at all is answered by the range: own[] leads to a pool of this heap or to the empty pool.
  * scripts/check-instructions counts both.
  *
- * Not for a signal handler that interrupted one of these two, or the slow paths, in the same thread.
+ * Not for a signal handler that interrupted one of these two, or the slow paths, in the same thread: for it they
+ * must miss (nested.h). So that it can be told, whoever inlines them is an ALLOC_FAST function, in a section of its
+ * own, and so is all that they call before the heap is whole again.
  */
 #ifndef HEAPTALLY_FAST_H
 #define HEAPTALLY_FAST_H
@@ -18,12 +20,9 @@
 #include "allocator/allocator.h"
 #include "allocator/class.h"
 #include "allocator/heap.h"
+#include "allocator/nested.h"
 #include "allocator/pool.h"
 #include "allocator/state.h"
-
-/* Functions that inline these are kept together: a program counter in [__start_heaptally_fast, __stop_heaptally_fast)
- * tells that a signal interrupted one of them. */
-#define ALLOC_FAST __attribute__((section("heaptally_fast")))
 
 /* A block, or NULL: then call alloc_malloc(). */
 static inline void *alloc_malloc_fast(size_t size)

@@ -3,6 +3,7 @@
 #include "allocator/find.h"
 
 #include "allocator/address_map.h"
+#include "allocator/emergency.h"
 #include "allocator/pool.h"
 #include "allocator/span.h"
 
@@ -69,6 +70,15 @@ static enum alloc_status mapping_place(struct mapping *mapping, uintptr_t p, str
     return state == MAPPING_LIVE ? ALLOC_OK : ALLOC_DOUBLE_FREE;
 }
 
+static enum alloc_status emergency_place(uintptr_t entry, uintptr_t p, struct place *ret)
+{
+    struct emergency_block *block;
+    enum alloc_status status = emergency_find(entry, p, &block);
+    if (block != NULL)
+        *ret = (struct place){.kind = PLACE_EMERGENCY, .emergency = block};
+    return status;
+}
+
 enum alloc_status place_find(uintptr_t p, struct place *ret)
 {
     uintptr_t entry = map_entry(p);
@@ -77,6 +87,8 @@ enum alloc_status place_find(uintptr_t p, struct place *ret)
         return ALLOC_FOREIGN;
     if ((entry & MAP_MAPPING) != 0)
         return mapping_place((struct mapping *)(entry & ~MAP_MAPPING), p, ret);
+    if (unlikely((entry & MAP_EMERGENCY) != 0))
+        return emergency_place(entry, p, ret);
     struct pool *slot = chunk_descriptor(p);
     if (slot_index(slot) < HEAD_SLOTS)
         return ALLOC_INTERIOR;
@@ -103,6 +115,8 @@ struct alloc_block place_block(const struct place *place)
                                     place->pool->span_ledger};
     case PLACE_MAPPING:
         return (struct alloc_block){(void *)mapping->start, mapping->length, mapping->ledger};
+    case PLACE_EMERGENCY:
+        return (struct alloc_block){place->emergency + 1, place->emergency->size, NULL};
     default:
         return (struct alloc_block){NULL, 0, NULL};
     }

@@ -8,7 +8,7 @@
 #include "allocator/allocator.h"
 #include "allocator/layout.h"
 
-enum place_kind { PLACE_NONE, PLACE_POOL, PLACE_SPAN, PLACE_MAPPING };
+enum place_kind { PLACE_NONE, PLACE_POOL, PLACE_SPAN, PLACE_MAPPING, PLACE_EMERGENCY };
 
 /* Where an address lies; kind says which fields mean something. */
 struct place {
@@ -16,6 +16,7 @@ struct place {
     struct pool *pool; /* PLACE_POOL, PLACE_SPAN */
     uint32_t index;    /* PLACE_POOL: which block */
     struct mapping *mapping;
+    struct emergency_block *emergency;
 };
 
 /* ALLOC_OK: p starts a live block. On ALLOC_INTERIOR and ALLOC_DOUBLE_FREE *ret is the block's place if there

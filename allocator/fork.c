@@ -70,7 +70,7 @@ static void chunk_settle(struct chunk *chunk)
 }
 
 /* What a vanished thread had on its bins stays known to the pools. Each bin is one word, whole at any moment. */
-static void bins_settle(const struct heap *heap)
+void heap_save_bins(const struct heap *heap)
 {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         const struct free_block *block = list_first(heap->bin[class], alloc_root_data.secret);
@@ -93,7 +93,7 @@ static void heaps_settle(void)
             store_relaxed(&heap->pending, NULL);
             continue;
         }
-        bins_settle(heap);
+        heap_save_bins(heap);
         heap_reset(heap);
         heap->attached = false;
         heap->next_idle = alloc_state.idle_heaps;

@@ -3,6 +3,7 @@
 #include "allocator/heap.h"
 
 #include "allocator/class.h"
+#include "allocator/nested.h"
 #include "allocator/own.h"
 #include "allocator/pool.h"
 #include "allocator/pool_pages.h"
@@ -42,6 +43,9 @@ static bool heap_set_full(struct heap *heap, struct pool *pool)
 
 void heap_relist(struct heap *heap, struct pool *pool)
 {
+    /* A heap that was lost had it (nested.h). */
+    if (unlikely(pool->torn))
+        pool_mend(pool);
     pool_undisguise(pool);
     store_relaxed(&pool->owner, (uintptr_t)heap);
     ring_remove(&heap->full, pool, NULL);
@@ -150,21 +154,22 @@ static void pool_reopen(struct heap *heap, struct pool *pool)
         heap_relist(heap, pool);
 }
 
-/* From the inline free, perhaps in a signal handler that interrupted a slow path: then an empty pool waits for the
- * next trim, and a full one is made to count right. */
-void heap_pool_emptied(struct heap *heap, struct pool *pool)
+/* Between the fast path's last store and `busy` the pool is still only ours to give back: hence the section. In a
+ * signal handler that interrupted a slow path and is not known to have (nested.h), an empty pool waits for the next
+ * trim, and a full one is made to count right. */
+ALLOC_FAST void heap_pool_emptied(struct heap *heap, struct pool *pool)
 {
     /* Mostly it is the only pool of its class, and stays. */
     if (likely(pool->next == pool && !pool->full && load_relaxed(&alloc_state.decay_ms) != 0))
         return;
-    if (load_relaxed(&heap->busy) != 0) {
+    if (load_relaxed(&heap->busy) != 0 || state_holds_lock()) {
         if (pool->full) {
             store_relaxed(&pool->used, (uint32_t)pool->capacity - 1);
             store_relaxed(&pool->full, false);
         }
         return;
     }
-    store_relaxed(&heap->busy, 1);
+    heap_enter(heap);
     if (pool->full)
         pool_reopen(heap, pool);
     else
@@ -172,7 +177,7 @@ void heap_pool_emptied(struct heap *heap, struct pool *pool)
     /* A program that only frees comes by nowhere else. The pool may be gone by now. */
     if (++heap->events % EVENTS_PER_LOOK == 0 && purge_due(heap))
         (void)heap_trim(heap, false);
-    store_relaxed(&heap->busy, 0);
+    heap_leave(heap);
 }
 
 void heap_free(struct heap *heap, struct pool *pool, void *p)

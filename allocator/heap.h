@@ -75,6 +75,8 @@ struct pool *orphanage_adopt(struct heap *heap, unsigned class);
 unsigned heap_abandon(struct heap *heap);
 /* heap_drain() that releases nothing. */
 bool heap_drain_locked(struct heap *heap);
+/* What is on the bins of a heap that nobody will use again stays known to its pools, which are to be mended. */
+void heap_save_bins(const struct heap *heap);
 /* No pools, no pending. */
 void heap_reset(struct heap *heap);
 /* Clear the unlisted bit and put the pool on its class's ring; it was on `full`. */

@@ -202,14 +202,57 @@ int platform_thread_id(void)
     return (int)door(SYS_gettid, 0, 0, 0, 0, 0, 0);
 }
 
-/* --- locks: 0 free, 1 held, 2 held and somebody may sleep ----------------------------------------------- */
+/* --- locks ---------------------------------------------------------------------------------------------- */
 
-#define SPINS 100
+#define SPINS    100
+#define SLEEPERS 1u
+
+/* Even, never 0, constant once given; a forked child keeps its parent's. Only its own thread writes it. */
+static __thread uint32_t own_number __attribute__((tls_model("initial-exec")));
+static uint32_t numbers_given; /* any thread */
+
+/* A handler that comes in the middle gives the number; the thread it interrupted must not give another one. */
+static __attribute__((noinline)) uint32_t number_give(void)
+{
+    uint32_t none = 0, number = 2 * __atomic_add_fetch(&numbers_given, 1, __ATOMIC_RELAXED);
+    (void)__atomic_compare_exchange_n(&own_number, &none, number != 0 ? number : 2, false, __ATOMIC_RELAXED,
+                                      __ATOMIC_RELAXED);
+    return own_number;
+}
+
+static inline uint32_t number_of_this_thread(void)
+{
+    uint32_t number = own_number;
+    return likely(number != 0) ? number : number_give();
+}
+
+bool platform_lock_is_mine(const struct platform_lock *lock)
+{
+    /* Racy, but the answer cannot change: nobody else writes our number or takes it away. */
+    uint32_t word = load_relaxed(&lock->word);
+    return word != 0 && (word & ~SLEEPERS) == own_number;
+}
+
+static bool lock_take(struct platform_lock *lock, uint32_t word)
+{
+    uint32_t none = 0;
+    return __atomic_compare_exchange_n(&lock->word, &none, word, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
 
 bool platform_try_lock(struct platform_lock *lock)
 {
-    uint32_t none = 0;
-    return __atomic_compare_exchange_n(&lock->word, &none, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+    return lock_take(lock, number_of_this_thread());
+}
+
+/* Who has slept takes the lock with the bit set: there may be others. */
+static void lock_sleep(struct platform_lock *lock)
+{
+    uint32_t number = number_of_this_thread();
+    while (!lock_take(lock, number | SLEEPERS)) {
+        uint32_t word = load_relaxed(&lock->word);
+        if (word != 0 && ((word & SLEEPERS) != 0 || cas_acq_rel(&lock->word, &word, word | SLEEPERS)))
+            door(SYS_futex, (long)&lock->word, FUTEX_WAIT_PRIVATE, word | SLEEPERS, 0, 0, 0);
+    }
 }
 
 void platform_lock(struct platform_lock *lock)
@@ -219,13 +262,12 @@ void platform_lock(struct platform_lock *lock)
             return;
         __builtin_ia32_pause();
     }
-    while (exchange_acquire(&lock->word, 2) != 0)
-        door(SYS_futex, (long)&lock->word, FUTEX_WAIT_PRIVATE, 2, 0, 0, 0);
+    lock_sleep(lock);
 }
 
 void platform_unlock(struct platform_lock *lock)
 {
-    if (__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) == 2)
+    if ((__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) & SLEEPERS) != 0)
         door(SYS_futex, (long)&lock->word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
 }
 

@@ -40,11 +40,13 @@ int platform_thread_id(void);
  * tracer/record. */
 void *platform_map_metadata(size_t size);
 
-/* A futex lock: three states, no owner, no recursion. Zero is unlocked. Never hold one while calling the
- * program. */
+/* A futex lock that knows its holder, no recursion. Never hold one while calling the program. The word is 0, or
+ * the holder's number with bit 0 set while somebody may sleep: one store takes the lock and says who has it, so
+ * that a signal handler, or a thread that a handler jumped out of, can tell a lock of its own from another's. */
 struct platform_lock {
     uint32_t word;
 };
+bool platform_lock_is_mine(const struct platform_lock *lock);
 void platform_lock(struct platform_lock *lock);
 bool platform_try_lock(struct platform_lock *lock);
 void platform_unlock(struct platform_lock *lock);

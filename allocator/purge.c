@@ -5,6 +5,7 @@
 #include "allocator/chunk.h"
 #include "allocator/heap.h"
 #include "allocator/mapping.h"
+#include "allocator/nested.h"
 #include "allocator/state.h"
 
 /* A decay of 0 returns slots as they become free; heaps are still trimmed only this often. */
@@ -66,11 +67,14 @@ bool alloc_purge(void)
 {
     struct heap *own = alloc_own_heap;
     bool any = false;
+    if (state_holds_lock())
+        return false;
     state_start();
-    if (own != NULL && own != EXITED_HEAP && load_relaxed(&own->busy) == 0) {
-        store_relaxed(&own->busy, 1);
+    deferred_drain();
+    if (own != NULL && own != EXITED_HEAP && !thread_is_nested() && load_relaxed(&own->busy) == 0) {
+        heap_enter(own);
         any = heap_trim(own, true);
-        store_relaxed(&own->busy, 0);
+        heap_leave(own);
     }
     state_lock(LOCK_SHARED_HEAP);
     any |= heap_trim(&alloc_state.shared, true);

@@ -54,6 +54,35 @@ struct alloc_root alloc_root_data = {
 __thread struct heap *alloc_heap __attribute__((tls_model("initial-exec"))) = SENTINEL_HEAP;
 __thread struct heap *alloc_own_heap __attribute__((tls_model("initial-exec")));
 
+__thread struct alloc_thread_state alloc_thread __attribute__((tls_model("initial-exec")));
+
+bool state_holds_lock_exactly(void)
+{
+    for (int rank = 0; rank < LOCK_COUNT; rank++)
+        if (platform_lock_is_mine(&alloc_state.lock[rank]))
+            return true;
+    return false;
+}
+
+void state_unlocked(void)
+{
+    if (state_holds_lock_exactly())
+        return;
+    alloc_thread.want_unlock = false;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    alloc_state.on_unlock();
+}
+
+void alloc_want_unlock(void)
+{
+    alloc_thread.want_unlock = alloc_state.on_unlock != NULL;
+}
+
+void alloc_on_unlock(void (*call)(void))
+{
+    alloc_state.on_unlock = call;
+}
+
 const struct alloc_root *alloc_root(void)
 {
     return &alloc_root_data;

@@ -30,6 +30,7 @@ struct alloc_state {
     bool intercept;
     int64_t decay_ms;
     void (*on_corruption)(const void *block);
+    void (*on_unlock)(void);
 
     /* All below: arena. */
     struct chunk **chunks; /* dense */
@@ -44,6 +45,9 @@ struct alloc_state {
     uint32_t stragglers;     /* pools that idle heaps still own */
     struct heap orphanage;   /* owns the pools of threads that ended */
     struct heap shared;      /* LOCK_SHARED_HEAP: serves threads that ended, and interrupted slow paths */
+
+    void
+        *deferred; /* spans and mappings whose free waits for a thread that may lock (nested.h). Any thread */
 
     struct mapping *unused_mappings;
     struct mapping *stuck_mappings;
@@ -80,14 +84,50 @@ void state_start(void);
 void state_count_mapped(int64_t bytes); /* arena lock held */
 void state_report_corruption(const void *block);
 
+/* Functions that inline the fast paths are kept together: a program counter in [__start_heaptally_fast,
+ * __stop_heaptally_fast) tells that a signal interrupted one of them. */
+#define ALLOC_FAST __attribute__((section("heaptally_fast")))
+
+/* What a thread must know of itself when a signal handler of its own runs, or has been left by a jump (nested.h).
+ * Written by its own thread only, handlers on it included; a handler that returns leaves it as it found it. */
+struct alloc_thread_state {
+    uint32_t locks;   /* held or waited for; only zero is sure: ask state_holds_lock() */
+    uint32_t nested;  /* handlers running that interrupted the allocator */
+    bool attaching;   /* between having no heap and having one */
+    bool want_unlock; /* somebody waits for the last lock to be released */
+    /* Of the innermost such handler, while nested: where its frames begin and the stack they are on; low is 0
+     * when that is the stack of the thread. */
+    uintptr_t frame, low, high;
+};
+extern LAYOUT_HIDDEN __thread struct alloc_thread_state alloc_thread
+    __attribute__((tls_model("initial-exec")));
+
+/* Some lock is held by this very thread: then a handler must do without all of them. */
+bool state_holds_lock_exactly(void);
+/* A lock was released, and want_unlock is up. */
+void state_unlocked(void);
+
+static inline bool state_holds_lock(void)
+{
+    return unlikely(load_relaxed(&alloc_thread.locks) != 0) && state_holds_lock_exactly();
+}
+
+/* The count covers more than the holding: a handler on this thread, between any two instructions, may think a
+ * lock held that is not, never the other way round. */
 static inline void state_lock(enum lock_rank rank)
 {
+    store_relaxed(&alloc_thread.locks, alloc_thread.locks + 1);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     platform_lock(&alloc_state.lock[rank]);
 }
 
 static inline void state_unlock(enum lock_rank rank)
 {
     platform_unlock(&alloc_state.lock[rank]);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    store_relaxed(&alloc_thread.locks, alloc_thread.locks - 1);
+    if (unlikely(alloc_thread.want_unlock))
+        state_unlocked();
 }
 
 #endif

@@ -16,6 +16,7 @@
 
 #include "allocator/address_map.h"
 #include "allocator/chunk.h"
+#include "allocator/emergency.h"
 #include "allocator/metadata.h"
 #include "allocator/pool.h"
 #include "allocator/slotmap.h"
@@ -121,6 +122,8 @@ static void count_granule(uintptr_t granule, uintptr_t entry, struct alloc_stats
     const struct mapping *mapping = (const struct mapping *)(entry & ~MAP_MAPPING);
     if (entry == 0)
         return;
+    if ((entry & MAP_EMERGENCY) != 0)
+        return; /* outside all totals: those are kept under a lock that the emergency path has not */
     if ((entry & MAP_MAPPING) == 0)
         count_chunk((const struct chunk *)entry, stats);
     else if (mapping->start >> CHUNK_SHIFT == granule)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "allocator/emergency.h"
 #include "allocator/layout.h"
 #include "allocator/walk_parts.h"
 
@@ -98,6 +99,8 @@ static void walk_entry(struct walk *walk, uint64_t granule, uint64_t entry)
         return;
     if ((entry & MAP_MAPPING) != 0)
         walk_mapping(walk, granule, entry & ~(uint64_t)MAP_MAPPING);
+    else if ((entry & MAP_EMERGENCY) != 0)
+        walk_emergency(walk, granule, entry & ~(uint64_t)MAP_EMERGENCY);
     else if (entry == granule)
         walk_chunk(walk, granule);
     else

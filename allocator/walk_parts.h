@@ -33,5 +33,7 @@ void walk_tell_pool(struct walk *walk, const struct walk_pool *pool);
 
 /* Tell the chunk at `base` and its blocks. */
 void walk_chunk(struct walk *walk, uint64_t base);
+/* The same for a region of emergency.h, of which `granule` is one. */
+void walk_emergency(struct walk *walk, uint64_t granule, uint64_t base);
 
 #endif

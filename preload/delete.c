@@ -164,7 +164,7 @@ static __attribute__((noinline)) void delete_slow(void *p, enum form form, uintp
  */
 #define DEFINE(name)                                                                                         \
     EXPORT void name(void *p, uintptr_t a, uintptr_t b);                                                     \
-    EXPORT void name(void *p, uintptr_t a, uintptr_t b)                                                      \
+    EXPORT ALLOC_FAST void name(void *p, uintptr_t a, uintptr_t b)                                           \
     {                                                                                                        \
         if (__atomic_load_n(&pair, __ATOMIC_RELAXED) != PAIR_OURS || !alloc_free_fast(p))                    \
             delete_slow(p, FORM##name, a, b, __builtin_return_address(0), name);                             \

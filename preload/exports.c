@@ -21,7 +21,8 @@
 #define PAGE          4096u
 #define ALIGN_DEFAULT 16u
 
-/* The fast path inside the function itself, whatever the compiler thinks of its size. */
+/* The fast path inside the function itself, whatever the compiler thinks of its size, and all of it where a
+ * program counter shows that (nested.h). */
 #define FAST __attribute__((flatten)) ALLOC_FAST
 
 /* Second names. An alias of the assembler's: the compiler's own would warn of every attribute that malloc has
@@ -69,7 +70,7 @@ EXPORT FAST void free(void *p)
     face_free(p);
 }
 
-EXPORT void *calloc(size_t count, size_t size)
+EXPORT FAST void *calloc(size_t count, size_t size)
 {
     size_t total;
     if (__builtin_mul_overflow(count, size, &total))
@@ -87,12 +88,12 @@ static inline void *face_realloc(void *p, size_t size)
     return NULL;
 }
 
-EXPORT void *realloc(void *p, size_t size)
+EXPORT FAST void *realloc(void *p, size_t size)
 {
     return face_realloc(p, size);
 }
 
-EXPORT void *reallocarray(void *p, size_t count, size_t size)
+EXPORT FAST void *reallocarray(void *p, size_t count, size_t size)
 {
     size_t total;
     if (__builtin_mul_overflow(count, size, &total))
@@ -166,14 +167,14 @@ EXPORT size_t malloc_usable_size(void *p)
 
 /* C23: the size (and alignment) are the caller's word for what free knows by itself. */
 EXPORT void free_sized(void *p, size_t size);
-EXPORT void free_sized(void *p, size_t size)
+EXPORT FAST void free_sized(void *p, size_t size)
 {
     (void)size;
     face_free(p);
 }
 
 EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size);
-EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size)
+EXPORT FAST void free_aligned_sized(void *p, size_t alignment, size_t size)
 {
     (void)alignment;
     (void)size;

@@ -69,6 +69,7 @@ enum thread_life {
 struct thread_face {
     uint8_t life;          /* enum thread_life */
     uint32_t ignore_depth; /* nested __lsan_disable() */
+    uintptr_t outer;       /* the frame of the recorded call going on, 0: none. Handlers leave it as it is */
 };
 extern __thread struct thread_face thread_face;
 

@@ -15,6 +15,7 @@
 #include "preload/preload.h"
 #include "preload/sandbox.h"
 #include "preload/serve.h"
+#include "preload/signals.h"
 #include "preload/tasks.h"
 #include "preload/thread.h"
 #include "tracer/record/record.h"
@@ -154,6 +155,8 @@ void freeze_park_here(void)
             snapshot_take(&here);
         kernel_mask_set(mask);
     }
+    if (due & DUE_SIGNALS)
+        signals_let_in();
     if (due & DUE_FATAL)
         ways_out_raise_due();
 }

@@ -63,5 +63,6 @@ void ways_out_raise_due(void); /* a fatal signal that came inside the library */
 #define DUE_PARK     1u
 #define DUE_SNAPSHOT 2u
 #define DUE_FATAL    4u
+#define DUE_SIGNALS  8u /* the program's handlers (signals.h) */
 
 #endif

@@ -11,13 +11,12 @@
 #include "preload/face.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "allocator/fast.h"
 #include "preload/account.h"
 #include "preload/foreign.h"
 #include "preload/misuse.h"
+#include "preload/signals.h"
 #include "preload/thread.h"
 #include "tracer/record/record.h"
 
@@ -27,6 +26,8 @@ static inline void face_enter(void)
         start_first_call();
     if (__builtin_expect(thread_face.life == THREAD_FRESH, 0))
         thread_arm();
+    if (__builtin_expect(thread_is_nested(), 0))
+        signals_look_whether_left();
 }
 
 /* A stack may be taken: the outermost entry, of a thread that has not given up its capture stack. */
@@ -44,28 +45,23 @@ static inline void *serve(enum alloc_kind kind, size_t size, size_t alignment)
     return alloc_malloc(size);
 }
 
-/* Signals wait while a recorded call is inside the allocator: a handler that allocates would find its own thread's
- * locks taken. Two system calls are little beside a walk of the stack. Faults stay open: a program may live by them. */
-#define BIT(number) (1ull << ((number)-1))
-static const uint64_t held_signals =
-    ~(BIT(SIGSEGV) | BIT(SIGBUS) | BIT(SIGILL) | BIT(SIGFPE) | BIT(SIGTRAP) | BIT(SIGSYS));
-
-/* The mask to go back to; all ones (no process has that) when the kernel, or a filter, refused. */
-static inline uint64_t signals_hold(void)
+/* A handler that comes in the middle of a recorded call waits for its end (signals.h), or is served unrecorded;
+ * `outer` tells which, and where the call's frame is. Pair with recorded_leave(). */
+static inline bool recorded_enter(void)
 {
-    int saved = errno;
-    uint64_t mask;
-    if (syscall(SYS_rt_sigprocmask, SIG_BLOCK, &held_signals, &mask, sizeof(mask)) != 0) {
-        mask = UINT64_MAX;
-        errno = saved;
-    }
-    return mask;
+    if (thread_flags.inside == 0)
+        thread_face.outer = (uintptr_t)__builtin_frame_address(0);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    return thread_enter();
 }
 
-static inline void signals_release(uint64_t mask)
+/* A signal that came while `outer` was up is let in by thread_leave(); one that comes later does not wait. */
+static inline void recorded_leave(bool outermost)
 {
-    if (mask != UINT64_MAX)
-        syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, NULL, sizeof(mask));
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (outermost)
+        thread_face.outer = 0;
+    thread_leave();
 }
 
 static void note_block(void *p, uint32_t site, size_t size, enum alloc_kind kind)
@@ -85,16 +81,14 @@ static COLD void *out_of_memory(void)
 
 static __attribute__((noinline)) void *allocate_recorded(enum alloc_kind kind, size_t size, size_t alignment)
 {
-    bool capture = may_capture(thread_enter());
+    bool outermost = recorded_enter(), capture = may_capture(outermost);
     uint32_t site = capture ? record_capture() : 0;
-    uint64_t mask = signals_hold();
     void *p = serve(kind, size, alignment);
-    signals_release(mask);
     if (p && capture)
         note_block(p, site, size, kind);
     else if (p)
         record_missed();
-    thread_leave();
+    recorded_leave(outermost);
     /* The block's address may be left over in a vector register, where a look at a running thread would take it for a
      * reference. */
     __asm__ volatile("pxor %%xmm0, %%xmm0" ::: "xmm0");
@@ -134,10 +128,7 @@ static enum alloc_status free_recorded(void *p, struct ledger_entry *ret_entry)
         *ret_entry = *entry;
         record_free(entry);
     }
-    uint64_t mask = signals_hold();
-    status = alloc_free(p);
-    signals_release(mask);
-    return status;
+    return alloc_free(p);
 }
 
 static const char *call_name(enum release_call call)
@@ -158,9 +149,9 @@ static __attribute__((noinline)) enum alloc_status release_watched(void *p, enum
     struct ledger_entry entry = {0};
     if (!face_state.recording)
         return account_release(p);
-    thread_enter();
+    bool outermost = recorded_enter();
     enum alloc_status status = free_recorded(p, &entry);
-    thread_leave();
+    recorded_leave(outermost);
     if (status == ALLOC_OK && delete_is_mismatch(call, &entry))
         misuse_mismatch(call_name(call), p, &entry);
     return status;
@@ -207,9 +198,7 @@ static enum alloc_status resize_recorded(void *p, uint32_t site, size_t size, vo
         old = *entry;
         record_free(entry); /* now: once it has moved, the old entry may be another thread's */
     }
-    uint64_t mask = signals_hold();
     status = alloc_realloc(p, size, ret_block);
-    signals_release(mask);
     if (status == ALLOC_OK && *ret_block)
         note_resized(*ret_block, site, size, &old);
     else if (entry)
@@ -232,9 +221,9 @@ void *reallocate(void *p, size_t size)
     enum alloc_status status;
     face_enter();
     if (face_state.recording) {
-        bool capture = may_capture(thread_enter());
+        bool outermost = recorded_enter(), capture = may_capture(outermost);
         status = resize_recorded(p, capture ? record_capture() : 0, size, &q);
-        thread_leave();
+        recorded_leave(outermost);
     } else if (face_state.accounting) {
         status = account_resize(p, size, &q);
     } else {

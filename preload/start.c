@@ -14,6 +14,7 @@
 #include "preload/foreign.h"
 #include "preload/misuse.h"
 #include "preload/settings.h"
+#include "preload/signals.h"
 #include "preload/thread.h"
 #include "tracer/record/record.h"
 
@@ -194,6 +195,7 @@ __attribute__((constructor)) static void preload_begin(void)
 {
     start_first_call();
     delete_start();
+    signals_start();
     if (settings_are_due && environ) {
         settings_read();
         settings_apply(settings_storage());

@@ -111,6 +111,13 @@ void context_release(void)
     platform_unlock(&lock);
 }
 
+void context_abandon(void)
+{
+    if (own)
+        __atomic_store_n(&own->walking, 0, __ATOMIC_RELEASE);
+    context_release();
+}
+
 static void futex(uint32_t *word, int operation, uint32_t value)
 {
     syscall(SYS_futex, word, operation, value, NULL, NULL, 0);
@@ -154,6 +161,11 @@ void contexts_fork_parent(void)
     platform_unlock(&lock);
     __atomic_store_n(&gate, 0, __ATOMIC_SEQ_CST);
     futex(&gate, FUTEX_WAKE_PRIVATE, INT32_MAX);
+}
+
+bool contexts_lock_is_mine(void)
+{
+    return platform_lock_is_mine(&lock);
 }
 
 void contexts_fork_child(void)

@@ -55,12 +55,16 @@ struct context *context_get(void);
 /* The calling thread gives its context back. */
 void context_release(void);
 
+/* The same in the middle of a walk that will never go on. */
+void context_abandon(void);
+
 /* Round every walk. */
 void context_walk_begin(struct context *context);
 void context_walk_end(struct context *context);
 
 void contexts_fork_prepare(void);
 void contexts_fork_parent(void);
+bool contexts_lock_is_mine(void); /* by this very thread */
 void contexts_fork_child(void);
 
 /* The caller's registers as they are after the call returns (ip: the return address), and fn(arg) on the

@@ -41,6 +41,11 @@ void modules_changed(void)
     __atomic_add_fetch(&epoch, 1, __ATOMIC_RELEASE);
 }
 
+bool modules_lock_is_mine(void)
+{
+    return platform_lock_is_mine(&lock);
+}
+
 void modules_fork_child(void)
 {
     platform_lock_reset(&lock);

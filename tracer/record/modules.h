@@ -45,6 +45,7 @@ uint32_t modules_find(struct module_cache *cache, const struct code_object *obje
 /* Something may have been unloaded: cached answers are looked up again. */
 void modules_changed(void);
 uint32_t modules_epoch(void);
+bool modules_lock_is_mine(void); /* by this very thread */
 void modules_fork_child(void);
 
 #endif

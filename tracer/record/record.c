@@ -256,6 +256,14 @@ void record_thread_exit(void)
     context_release();
 }
 
+bool record_thread_abandoned(void)
+{
+    if (sites_lock_is_mine() || modules_lock_is_mine() || contexts_lock_is_mine())
+        return false;
+    context_abandon();
+    return true;
+}
+
 void record_fork_prepare(void)
 {
     if (is_on)

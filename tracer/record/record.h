@@ -73,6 +73,10 @@ void record_fork_child(void); /* generation + 1 */
 
 void record_thread_exit(void); /* gives back the calling thread's capture stack */
 
+/* A signal handler jumped out of a call of this thread's in the middle of this recorder: what that thread had is
+ * given back. false: it held a lock of the recorder's, and must not call it again. */
+bool record_thread_abandoned(void);
+
 /* For struct wire_target; constant. NULL when not recording. */
 const struct record_root *record_root_of(void);
 

@@ -48,6 +48,11 @@ bool sites_start(struct record_root *record_root)
     return true;
 }
 
+bool sites_lock_is_mine(void)
+{
+    return platform_lock_is_mine(&lock);
+}
+
 void sites_fork_child(void)
 {
     platform_lock_reset(&lock);

@@ -24,6 +24,7 @@ bool sites_start(struct record_root *root);
 uint32_t sites_find(uint64_t ip, uint32_t parent, uint32_t module);
 /* NULL for ids that are no node. */
 const struct site_node *sites_node(uint32_t id);
+bool sites_lock_is_mine(void); /* by this very thread */
 void sites_fork_child(void);
 
 #endif
