@@ -76,12 +76,17 @@ static inline size_t random_usual(struct random *r)
     return kind < 99 ? random_between(r, 257, 2048) : random_between(r, 2049, 20480);
 }
 
+/* The allocator has done something that no allocator may. */
+_Noreturn static inline void broken(const char *what)
+{
+    fprintf(stderr, "bench: %s\n", what);
+    exit(4);
+}
+
 static inline void *checked(void *p)
 {
-    if (!p) {
-        fprintf(stderr, "bench: out of memory\n");
-        exit(3);
-    }
+    if (!p)
+        broken("out of memory");
     return p;
 }
 
@@ -106,10 +111,8 @@ static inline void check_mark(const void *p, size_t size)
 {
     const unsigned char *bytes = p;
 
-    if (bytes[0] != (unsigned char)size || bytes[size - 1] != (unsigned char)size) {
-        fprintf(stderr, "bench: a block of %zu bytes has changed\n", size);
-        exit(4);
-    }
+    if (bytes[0] != (unsigned char)size || bytes[size - 1] != (unsigned char)size)
+        broken("a block has changed before it was freed");
 }
 
 static inline void marked_free(void *p, size_t size)

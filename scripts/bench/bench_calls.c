@@ -26,7 +26,7 @@ static void realloc_small(const struct workload *w)
         }
         for (unsigned s = 0; s < STRINGS; s++) {
             if (strings[s] && (strings[s][0] != (char)s || strings[s][lengths[s] - 1] != (char)s))
-                exit(4);
+                broken("realloc has lost what was there");
             free(strings[s]);
         }
     }
@@ -70,7 +70,7 @@ static void realloc_large(const struct workload *w)
         }
         for (unsigned k = 0; k < 192; k++) {
             if (buffer[k * chunk] != (char)k)
-                exit(4);
+                broken("realloc has lost what was there");
             marked_free(others[k], 3000);
         }
         free(buffer);
@@ -91,7 +91,7 @@ static void calloc_places(const struct workload *w)
         free(blocks[place]);
         char *p = blocks[place] = checked(calloc(1, size));
         if (p[0] || p[size / 2] || p[size - 1])
-            exit(4);
+            broken("calloc gave memory that is not zero");
         memset(p, 1, size < 512 ? size : size / 4);
         p[size - 1] = 1;
     }
@@ -114,8 +114,10 @@ static void aligned(const struct workload *w)
 
         free(*place);
         *place = NULL;
-        if (posix_memalign(place, alignment, size) != 0 || (uintptr_t)*place % alignment != 0)
-            exit(4);
+        if (posix_memalign(place, alignment, size) != 0)
+            broken("posix_memalign failed");
+        if ((uintptr_t)*place % alignment != 0)
+            broken("posix_memalign gave a block that is not aligned as asked");
         mark_block(*place, size);
     }
     for (unsigned i = 0; i < PLACES; i++)

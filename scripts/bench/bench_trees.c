@@ -42,10 +42,10 @@ static void trees(const struct workload *w)
 
         for (unsigned k = 0; k < 1u << (DEPTH - depth); k++)
             if (tear_down(build(depth)) != (2u << depth) - 1)
-                exit(4);
+                broken("a tree has lost nodes");
     }
     if (tear_down(old) != (2u << DEPTH) - 1)
-        exit(4);
+        broken("a tree has lost nodes");
 }
 
 struct entry {
