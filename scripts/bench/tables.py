@@ -17,26 +17,28 @@ SLOWER = 1.15  # times the best peer: marked
 
 
 class Tables:
-    def __init__(self, results):
-        self.results = results
+    """typical: what stands for a workload's rounds, the median, or min: on a busy machine the quietest round tells more."""
+
+    def __init__(self, results, typical=statistics.median):
+        self.results, self.typical = results, typical
         self.names = results["libraries"]
         self.base, self.ours = self.names[0], results["ours"]
         self.peers = [n for n in self.names if n != self.ours]
         self.workloads = results["workloads"]
 
     def spread(self, workload, name, key):
-        """(median, min, max), or None."""
+        """(what is typical, min, max), or None."""
         values = [run[key] for run in workload["runs"].get(name, [])]
         if not values or name in workload["failed"]:
             return None
-        return statistics.median(values), min(values), max(values)
+        return self.typical(values), min(values), max(values)
 
-    def median(self, workload, name, key):
+    def middle(self, workload, name, key):
         found = self.spread(workload, name, key)
         return found[0] if found else None
 
     def ratio(self, workload, name, to, key):
-        mine, others = self.median(workload, name, key), self.median(workload, to, key)
+        mine, others = self.middle(workload, name, key), self.middle(workload, to, key)
         return mine / others if mine and others else None
 
     def mean_ratio(self, name, to, key):
@@ -45,7 +47,7 @@ class Tables:
         return (math.exp(statistics.fmean(math.log(r) for r in ratios)) if ratios else None), len(ratios)
 
     def best_peer(self, workload, key):
-        found = [(self.median(workload, n, key), n) for n in self.peers if self.median(workload, n, key)]
+        found = [(self.middle(workload, n, key), n) for n in self.peers if self.middle(workload, n, key)]
         return min(found)[1] if found else None
 
     def to_best_peer(self, workload, key):
@@ -146,7 +148,7 @@ def markdown(t):
     lines.append(markdown_row(["workload", t.base] + t.names[1:] + ["best peer's time", "ours / it"]))
     lines.append("|---" * (len(t.names) + 3) + "|")
     for w in t.workloads:
-        time, peak = t.median(w, t.base, "wall"), t.median(w, t.base, "peak")
+        time, peak = t.middle(w, t.base, "wall"), t.middle(w, t.base, "peak")
         cells = [w["name"], "%.0f ms / %.1f MiB" % (time / 1000, peak / 1024) if time and peak else "failed"]
         for name in t.names[1:]:
             ratios = t.ratio(w, name, t.base, "wall"), t.ratio(w, name, t.base, "peak")
