@@ -16,6 +16,9 @@ static struct account_page nobody;
 /* Set by the first call and in a forked child, each with one thread. */
 static struct account_page *page = &nobody;
 
+/* The companion has gone. Any thread; once set it stays. */
+static bool alone;
+
 static void add(uint64_t *counter, uint64_t n)
 {
     __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
@@ -75,18 +78,28 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static bool companion_is_there(const struct account_page *mine)
+{
+    return kernel_call(SYS_kill, (long)mine->companion, 0, 0) != -ESRCH;
+}
+
+/* Nobody will answer, now or later. */
+static void give_up(struct account_page *mine)
+{
+    __atomic_store_n(&alone, true, __ATOMIC_RELAXED);
+    __atomic_store_n(&mine->event, ACCOUNT_RUNS, __ATOMIC_RELEASE);
+}
+
 static void wait_for_answer(struct account_page *mine, uint32_t event)
 {
     int64_t end = now_ms() + ACCOUNT_PATIENCE_MS;
     while (__atomic_load_n(&mine->event, __ATOMIC_ACQUIRE) == event) {
-        int64_t left = end - now_ms();
-        if (left <= 0) {
-            __atomic_store_n(&mine->trigger, UINT64_MAX, __ATOMIC_RELAXED);
-            __atomic_store_n(&mine->event, ACCOUNT_RUNS, __ATOMIC_RELEASE);
+        struct timespec second = {.tv_sec = 1};
+        if (now_ms() >= end || !companion_is_there(mine)) {
+            give_up(mine);
             return;
         }
-        struct timespec limit = {.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000};
-        kernel_call4(SYS_futex, (long)&mine->event, FUTEX_WAIT, event, (long)&limit);
+        kernel_call4(SYS_futex, (long)&mine->event, FUTEX_WAIT, event, (long)&second);
     }
 }
 

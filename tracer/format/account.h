@@ -15,7 +15,8 @@
  * forked child counts on a page of its own that nobody sees. An image that exec brings into the process begins again
  * at zero and adds one to `images`.
  *
- * A thread that waits for an answer goes on by itself after ACCOUNT_PATIENCE_MS, and then never asks again.
+ * A thread that waits for an answer goes on by itself when the companion has gone (looked for once a second), or after
+ * ACCOUNT_PATIENCE_MS, and then nobody asks again. Until then nothing moves: a walk of a large heap takes its time.
  *
  * Threads: the counters are added to with relaxed atomics, so each is exact, and two of them read together are of
  * nearly the same moment. peak_bytes is exact too: additions to one word have one order, each sees its own sum.
@@ -27,7 +28,7 @@
 
 #define ACCOUNT_MAGIC       0x3154434341544148ull /* "HATACCT1" */
 #define ACCOUNT_VERSION     1u
-#define ACCOUNT_PATIENCE_MS 10000u
+#define ACCOUNT_PATIENCE_MS 300000u
 
 enum account_event {
     ACCOUNT_RUNS,
@@ -74,6 +75,7 @@ struct account_page {
     uint64_t magic;
     uint32_t version, size; /* of this struct. Companion, before the target runs */
     uint64_t pid;           /* who counts here. Companion, before the target runs */
+    uint64_t companion;     /* its process id. Companion, before the target runs */
     uint64_t first_trigger; /* with which every image begins. Companion, before the target runs */
 
     uint64_t root;   /* address of its struct alloc_root. Target, at its start */

@@ -395,6 +395,18 @@ void frag_heap_deduct_ledger(struct frag_heap *heap, uint64_t most)
     heap->ledger += spare;
 }
 
+bool frag_heap_copy(const struct frag_heap *heap, struct frag_heap *ret)
+{
+    size_t bytes = heap->tiles * sizeof(*heap->tile);
+    struct heap_tile *tile = malloc(bytes + 1);
+    if (tile == NULL)
+        return false;
+    *ret = *heap;
+    ret->tile = bytes ? memcpy(tile, heap->tile, bytes) : tile;
+    ret->tile_capacity = heap->tiles;
+    return true;
+}
+
 void frag_heap_free(struct frag_heap *heap)
 {
     free(heap->tile);

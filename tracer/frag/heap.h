@@ -72,6 +72,7 @@ enum heap_status { HEAP_OK, HEAP_UNREADABLE, HEAP_OTHER_LAYOUT, HEAP_NO_MEMORY }
 enum heap_status frag_heap_read(int pid, const struct account_page *page, struct frag_heap *ret);
 /* Ledgers of pools that are gone stay resident, spare: `most` is what all ledgers together ever were. */
 void frag_heap_deduct_ledger(struct frag_heap *heap, uint64_t most);
+bool frag_heap_copy(const struct frag_heap *heap, struct frag_heap *ret);
 void frag_heap_free(struct frag_heap *heap);
 
 #endif

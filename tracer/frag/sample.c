@@ -117,3 +117,16 @@ uint64_t frag_image(int pid)
         at = strchr(at + 1, ' ');
     return at != NULL ? strtoull(at + 1, NULL, 10) : 0;
 }
+
+bool frag_statm_read(int pid, uint64_t *ret_rss, uint64_t *ret_anonymous)
+{
+    char text[256];
+    unsigned long long size, resident, shared;
+    if (!read_whole(pid, "statm", text, sizeof(text)) ||
+        sscanf(text, "%llu %llu %llu", &size, &resident, &shared) != 3 || resident == 0)
+        return false;
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    *ret_rss = resident * page;
+    *ret_anonymous = resident > shared ? (resident - shared) * page : 0;
+    return true;
+}

@@ -5,7 +5,7 @@
  *    /proc/PID/smaps_rollup --> struct frag_sample --> struct frag_curve (thinned to a bound, whatever the run's length)
  *
  * Reading smaps_rollup walks the page tables of the process and holds its mapping lock for reading meanwhile, about
- * 10 ms for a GiB: so whoever samples spaces the readings by what they cost (frag_sampler_due).
+ * 10 ms for a GiB: so whoever samples spaces the readings by what they cost, and reads statm in between.
  */
 #ifndef HEAPTALLY_FRAG_SAMPLE_H
 #define HEAPTALLY_FRAG_SAMPLE_H
@@ -40,6 +40,8 @@ bool frag_rollup_parse(const char *text, struct frag_sample *ret);
 bool frag_rollup_read(int pid, struct frag_sample *ret);
 /* A number that exec changes, to within the randomness of addresses: where the stack of the image begins. 0: not known. */
 uint64_t frag_image(int pid);
+/* RSS and its anonymous part by /proc/PID/statm: cheap, and off by what processors have not handed in. */
+bool frag_statm_read(int pid, uint64_t *ret_rss, uint64_t *ret_anonymous);
 /* VmHWM of /proc/PID/status in bytes; 0 when it is gone. */
 uint64_t frag_high_water(int pid);
 

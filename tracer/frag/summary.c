@@ -51,8 +51,7 @@ static double peak_heap(const struct frag_study *study, const struct frag_run *r
     const struct frag_sample *most = largest(&run->curve);
     if (most == NULL)
         return 0;
-    double missed = at_least_zero((double)run->peak_rss - (double)most->rss);
-    return heap_of(study, most) + missed;
+    return at_least_zero(heap_of(study, most) + (double)run->peak_rss - (double)most->rss);
 }
 
 static double most_lazy(const struct frag_run *run)

@@ -15,8 +15,8 @@
 #define LOOK_TRIES      5
 /* The next record worth a look is this much higher: the more a look costs, the fewer there are. */
 #define STEP_LEAST  1.005
-#define STEP_MOST   1.05
-#define STEP_COST_S 2.0 /* a look of this many seconds asks for a step of twice */
+#define STEP_MOST   1.03
+#define STEP_COST_S 4.0 /* a look of so many seconds would ask for a step to twice as much */
 
 /* --- standing still --------------------------------------------------------------------------------------- */
 
@@ -86,6 +86,11 @@ static void note_end(struct frag_loop *loop)
 {
     struct frag_account *a = loop->account;
     a->has_end |= look(loop, &a->end);
+    /* The end may be nearer to the peak than the last record that was looked at. */
+    if (a->has_end && a->has_peak && a->end.asked > a->peak.asked) {
+        frag_heap_free(&a->peak);
+        a->has_peak = frag_heap_copy(&a->end, &a->peak);
+    }
     a->end_bytes = loop->page->live_bytes;
     a->end_blocks = loop->page->live_blocks;
 }

@@ -13,19 +13,10 @@
 #include <unistd.h>
 
 #define LIVE_INTERVAL_S 0.002 /* of reading the page in the accounting run: a load */
-#define ROLLUP_SHARE    20.0  /* a reading is followed by so many times its cost without one */
-#define ROLLUP_MOST_S   1.0   /* but not more */
-#define MARK_INTERVAL_S 0.005 /* of reading the high-water mark: cheap, and no lock of the program's */
-#define YOUNG_SHARE     10.0 /* samples come after this part of the program's age, until --interval is less */
-#define YOUNG_LEAST_S   0.0005
+#define WAIT_LEAST_S    0.0002
+#define WAIT_MOST_S     0.1
+#define UNSEEN_S        0.1  /* a shorter run may end before it is looked at */
 #define END_PATIENCE_S  10.0 /* from SIGTERM to SIGKILL */
-
-double frag_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static double program_time(const struct frag_loop *loop)
 {
@@ -34,79 +25,22 @@ static double program_time(const struct frag_loop *loop)
 
 /* --- samples ------------------------------------------------------------------------------------------------ */
 
-static bool has_children(int pid)
-{
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
-    FILE *in = fopen(path, "re");
-    if (in == NULL)
-        return false;
-    int c = getc(in);
-    fclose(in);
-    return c != EOF;
-}
-
-/* What was seen of the image before an exec is no part of the program. */
-static void take_high_water(struct frag_loop *loop)
-{
-    uint64_t high = frag_high_water(loop->pid), image = frag_image(loop->pid);
-    if (high == 0 || image == 0)
-        return;
-    if (image != loop->image) {
-        loop->image = image;
-        loop->high_water = 0;
-        loop->run->curve.count = 0;
-    }
-    loop->high_water = high > loop->high_water ? high : loop->high_water;
-}
-
-static double processor_time(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-/* When the next reading may be, after one that took `cost` seconds of a processor. */
-static double next_reading(const struct frag_loop *loop, double cost)
-{
-    double now = frag_now(), interval = loop->runner->options->frag.interval_ms / 1000.0;
-    double young = (now - loop->began) / YOUNG_SHARE; /* a short program is to be seen, too */
-    young = young < YOUNG_LEAST_S ? YOUNG_LEAST_S : young;
-    interval = interval < young ? interval : young;
-    cost *= ROLLUP_SHARE;
-    cost = cost < ROLLUP_MOST_S ? cost : ROLLUP_MOST_S;
-    return now + (interval > cost ? interval : cost);
-}
-
-/* The rollup when it is due, and `now` is in any case. */
-static bool take_rollup(struct frag_loop *loop, bool now)
-{
-    double began = processor_time();
-    if (!now && frag_now() < loop->next_rollup)
-        return false;
-    if (!frag_rollup_read(loop->pid, &loop->last))
-        return false;
-    loop->run->children |= has_children(loop->pid);
-    loop->next_rollup = next_reading(loop, processor_time() - began);
-    loop->sampled = true;
-    return true;
-}
-
 static bool take_sample(struct frag_loop *loop, bool now)
 {
-    take_high_water(loop);
-    bool fresh = take_rollup(loop, now);
-    if (!loop->sampled || (!fresh && loop->account == NULL))
+    struct frag_watch *watch = &loop->watch;
+    bool fresh = frag_watch_read(watch, now);
+    if (fresh && watch->renewed)
+        loop->run->curve.count = 0;
+    if (!watch->seen || (!fresh && loop->account == NULL) || loop->phase == FRAG_ENDING)
         return true;
-    loop->last.s = program_time(loop);
+    watch->last.s = program_time(loop);
     if (loop->page != NULL)
-        loop->last.live = __atomic_load_n(&loop->page->live_bytes, __ATOMIC_RELAXED);
-    if (fresh && loop->phase != FRAG_ENDING) {
-        loop->run->end = loop->last;
+        watch->last.live = __atomic_load_n(&loop->page->live_bytes, __ATOMIC_RELAXED);
+    if (fresh) {
+        loop->run->end = watch->last;
         loop->run->has_end = true;
     }
-    return loop->phase == FRAG_ENDING || frag_curve_add(&loop->run->curve, &loop->last);
+    return frag_curve_add(&loop->run->curve, &watch->last);
 }
 
 /* --- waiting ------------------------------------------------------------------------------------------------ */
@@ -114,8 +48,8 @@ static bool take_sample(struct frag_loop *loop, bool now)
 /* Until a child ends, somebody wants something, or a sample is due. */
 static void wait_a_while(struct frag_loop *loop)
 {
-    double left = loop->next_rollup - frag_now();
-    left = left < 0.0002 ? 0.0002 : left > MARK_INTERVAL_S ? MARK_INTERVAL_S : left;
+    double left = loop->watch.next - frag_now();
+    left = left < WAIT_LEAST_S ? WAIT_LEAST_S : left > WAIT_MOST_S ? WAIT_MOST_S : left;
     if (loop->page != NULL) {
         left = left > LIVE_INTERVAL_S ? LIVE_INTERVAL_S : left;
         struct timespec limit = {.tv_nsec = (long)(left * 1e9)};
@@ -147,15 +81,11 @@ static double seconds(struct timeval t)
     return (double)t.tv_sec + (double)t.tv_usec / 1e6;
 }
 
-/* The kernel's mark lags behind by what processors have not handed in, up to some hundred KiB; samples are exact. ru_maxrss
- * would hold the last word, but also every child's, and ours from before the exec. */
-static uint64_t peak_of(const struct frag_loop *loop)
+/* The kernel's mark lags behind by what processors have not handed in, up to some hundred KiB; rollups are exact.
+ * ru_maxrss would hold the last word, but also every child's, and ours from before the exec. */
+static uint64_t peak_of(const struct frag_watch *watch)
 {
-    uint64_t most = loop->high_water;
-    const struct frag_curve *curve = &loop->run->curve;
-    for (size_t i = 0; i < curve->count; i++)
-        most = curve->at[i].rss > most ? curve->at[i].rss : most;
-    return most;
+    return watch->high_water > watch->most ? watch->high_water : watch->most;
 }
 
 static void note_program_end(struct frag_loop *loop, int status, const struct rusage *used)
@@ -169,7 +99,10 @@ static void note_program_end(struct frag_loop *loop, int status, const struct ru
     run->status = run->by_signal ? WTERMSIG(status) : WIFEXITED(status) ? WEXITSTATUS(status) : 0;
     if (asked && !run->by_signal && run->status == 128 + SIGTERM)
         run->status = 0;
-    run->peak_rss = peak_of(loop);
+    run->peak_rss = peak_of(&loop->watch);
+    run->children = loop->watch.children;
+    if (!loop->watch.seen && run->wall_s > UNSEEN_S)
+        run->wrong = "its /proc/PID/smaps_rollup could not be read";
     if (loop->during != 0)
         run->wrong = run->wrong ? run->wrong : "it ended before the --during command did";
     loop->phase = FRAG_ENDED;

@@ -14,6 +14,7 @@
 #include <sys/types.h>
 
 #include "tracer/tool/frag_run.h"
+#include "tracer/tool/frag_watch.h"
 
 enum frag_phase { FRAG_RUNNING, FRAG_SETTLING, FRAG_ENDING, FRAG_ENDED };
 
@@ -25,15 +26,13 @@ struct frag_loop {
     pid_t pid, during; /* during 0: none, or over */
     enum frag_phase phase;
     double began, paused; /* monotonic seconds; `paused`: spent standing still */
-    double next_rollup, phase_until;
-    struct frag_sample last; /* with the last rollup there was */
-    bool sampled, killed;
-    uint64_t high_water, ledger_most; /* ledger_most: of all looks */
-    uint64_t image;                   /* frag_image() of the one that runs */
-    uint32_t images;                  /* of the page */
+    double phase_until;
+    struct frag_watch watch;
+    bool killed;
+    uint64_t ledger_most; /* of all looks */
+    uint32_t images;      /* of the page */
 };
 
-double frag_now(void);
 /* Until the program has ended; everything it leaves is in *loop->run and *loop->account. false: memory is out. */
 bool frag_loop_follow(struct frag_loop *loop);
 

@@ -130,6 +130,8 @@ static bool start(struct frag_loop *loop, char **environment, const char *name, 
     if (loop->page != NULL)
         loop->page->pid = (uint64_t)launch->pid;
     loop->began = frag_now();
+    loop->watch = (struct frag_watch){
+        .pid = loop->pid, .began = loop->began, .interval_ms = runner->options->frag.interval_ms};
     if (launch_go(launch, runner->target.path) != EXIT_OK)
         return false;
     loop->run->ran = true;
@@ -192,6 +194,7 @@ static struct account_page *make_page(char *path, size_t size)
     *page = (struct account_page){.magic = ACCOUNT_MAGIC,
                                   .version = ACCOUNT_VERSION,
                                   .size = sizeof(*page),
+                                  .companion = (uint64_t)getpid(),
                                   .first_trigger = FIRST_LOOK};
     return page;
 }
