@@ -23,7 +23,7 @@
 
 static bool fast_paths_miss(void)
 {
-    return alloc_state.intercept || alloc_state.keep_ledger;
+    return alloc_state.intercept || alloc_state.keep_ledger || alloc_thread.no_fast;
 }
 
 __attribute__((noinline)) static struct heap *attach_this_thread(void)
@@ -320,6 +320,13 @@ static void fast_paths_update(void)
     struct heap *heap = alloc_own_heap;
     bool none = heap == NULL || heap == EXITED_HEAP;
     alloc_heap = none || fast_paths_miss() ? SENTINEL_HEAP : heap;
+}
+
+void alloc_thread_fast(bool on)
+{
+    alloc_thread.no_fast = !on;
+    if (!thread_is_nested())
+        fast_paths_update();
 }
 
 void alloc_intercept(bool on)

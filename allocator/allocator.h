@@ -94,6 +94,9 @@ void alloc_intercept(bool on);
  */
 void alloc_thread_exit(void);
 
+/* With false, the calling thread's fast paths miss from now on, until it says true. */
+void alloc_thread_fast(bool on);
+
 /* To be called round fork() by the forking thread. In the child the other threads' heaps are taken over,
  * their counts recomputed from their lists (a dead thread may have been between two stores). */
 void alloc_fork_prepare(void);

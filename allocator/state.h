@@ -93,6 +93,7 @@ void state_report_corruption(const void *block);
 struct alloc_thread_state {
     uint32_t locks;   /* held or waited for; only zero is sure: ask state_holds_lock() */
     uint32_t nested;  /* handlers running that interrupted the allocator */
+    bool no_fast;     /* alloc_thread_fast(false) */
     bool attaching;   /* between having no heap and having one */
     bool want_unlock; /* somebody waits for the last lock to be released */
     /* Of the innermost such handler, while nested: where its frames begin and the stack they are on; low is 0

@@ -68,6 +68,7 @@ enum thread_life {
 /* Written by their own thread only. */
 struct thread_face {
     uint8_t life;          /* enum thread_life */
+    bool cancels;          /* may be cancelled at any instruction (cancel.c) */
     uint32_t ignore_depth; /* nested __lsan_disable() */
     uintptr_t outer;       /* the frame of the recorded call going on, 0: none. Handlers leave it as it is */
 };
@@ -75,6 +76,13 @@ extern __thread struct thread_face thread_face;
 
 void thread_start(void); /* makes the key: from the first call, so that no program can have taken them all */
 void thread_arm(void);   /* from a fresh thread's first slow call */
+
+/* --- cancel.c ------------------------------------------------------------------------------------ */
+
+void cancel_start(void);
+/* Round a slow path of a thread with `cancels`. */
+void cancel_hold(void);
+void cancel_let(void);
 
 /* --- delete.c ------------------------------------------------------------------------------------ */
 

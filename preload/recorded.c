@@ -101,8 +101,34 @@ static __attribute__((noinline)) void *allocate_accounted(enum alloc_kind kind, 
     return p ? p : out_of_memory();
 }
 
+/* The three once more, with cancellation put off (cancel.c). */
+static COLD void *allocate_held(size_t size, enum alloc_kind kind, size_t alignment)
+{
+    cancel_hold();
+    void *p = allocate(size, kind, alignment);
+    cancel_let();
+    return p;
+}
+
+static COLD void release_held(void *p, enum release_call call)
+{
+    cancel_hold();
+    release(p, call);
+    cancel_let();
+}
+
+static COLD void *reallocate_held(void *p, size_t size)
+{
+    cancel_hold();
+    void *q = reallocate(p, size);
+    cancel_let();
+    return q;
+}
+
 void *allocate(size_t size, enum alloc_kind kind, size_t alignment)
 {
+    if (__builtin_expect(thread_face.cancels, 0))
+        return allocate_held(size, kind, alignment);
     face_enter();
     if (face_state.watched)
         return face_state.recording ? allocate_recorded(kind, size, alignment)
@@ -161,6 +187,10 @@ void release(void *p, enum release_call call)
 {
     if (!p)
         return;
+    if (__builtin_expect(thread_face.cancels, 0)) {
+        release_held(p, call);
+        return;
+    }
     face_enter();
     enum alloc_status status = face_state.watched ? release_watched(p, call) : alloc_free(p);
     if (__builtin_expect(status != ALLOC_OK, 0))
@@ -219,6 +249,8 @@ void *reallocate(void *p, size_t size)
 {
     void *q = NULL;
     enum alloc_status status;
+    if (__builtin_expect(thread_face.cancels, 0))
+        return reallocate_held(p, size);
     face_enter();
     if (face_state.recording) {
         bool outermost = recorded_enter(), capture = may_capture(outermost);

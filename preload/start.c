@@ -196,6 +196,7 @@ __attribute__((constructor)) static void preload_begin(void)
     start_first_call();
     delete_start();
     signals_start();
+    cancel_start();
     if (settings_are_due && environ) {
         settings_read();
         settings_apply(settings_storage());
