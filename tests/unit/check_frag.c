@@ -11,7 +11,8 @@
 #include "tracer/frag/study.h"
 #include "tracer/tool/frag_objects.h"
 
-#define MIB 1048576u
+#define MIB  1048576u
+#define SPAN 1000000u /* longer than an arena */
 
 /* --- curves ------------------------------------------------------------------------------------------------- */
 
@@ -25,6 +26,8 @@ START_TEST(full_curve_is_thinned_and_keeps_its_mean)
     }
     ck_assert_uint_ge(curve.count, CURVE_MAX / 4);
     ck_assert_double_eq(curve.at[0].s, 0);
+    for (size_t i = 1; i < curve.count; i++) /* no hole in it */
+        ck_assert_double_lt(curve.at[i].s - curve.at[i - 1].s, 10 * CURVE_MAX * 0.005 / (CURVE_MAX / 8));
     ck_assert_double_gt(curve.at[curve.count - 1].s, 0.95 * 10 * CURVE_MAX * 0.005);
     ck_assert_double_eq_tol(frag_curve_mean(&curve, offsetof(struct frag_sample, rss)), 2000, 60);
     frag_curve_free(&curve);
@@ -84,11 +87,11 @@ static void fill_heap(struct account_page *page)
     alloc_keep_ledger();
     for (unsigned i = 0; i < 1000; i++)
         memset(block[i] = alloc_malloc(100), 1, 100);
-    memset(alloc_malloc(100000), 1, 100000);
+    memset(alloc_malloc(SPAN), 1, SPAN);
     *(char *)alloc_malloc(3 * MIB) = 1;
     for (unsigned i = 0; i < 1000; i += 2)
         alloc_free(block[i]);
-    page->live_bytes = 500 * 100 + 100000 + 3 * MIB;
+    page->live_bytes = 500 * 100 + SPAN + 3 * MIB;
     page->bucket[account_bucket(112)].bytes = 500 * 100;
     __atomic_store_n(&page->root, (uint64_t)(uintptr_t)alloc_root(), __ATOMIC_RELEASE);
     for (;;)

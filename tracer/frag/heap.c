@@ -401,8 +401,10 @@ bool frag_heap_copy(const struct frag_heap *heap, struct frag_heap *ret)
     struct heap_tile *tile = malloc(bytes + 1);
     if (tile == NULL)
         return false;
+    if (bytes > 0)
+        memcpy(tile, heap->tile, bytes);
     *ret = *heap;
-    ret->tile = bytes ? memcpy(tile, heap->tile, bytes) : tile;
+    ret->tile = tile;
     ret->tile_capacity = heap->tiles;
     return true;
 }
