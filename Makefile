@@ -95,18 +95,66 @@ $(B)/stress/%: tests/stress/%.c $(call tool_obj,$(ALLOC_SRC))
 	@mkdir -p $(@D)
 	$(CC) $(TOOL_CFLAGS) $(CFLAGS) -o $@ $< $(call tool_obj,$(ALLOC_SRC)) $(LDFLAGS) -lpthread
 
+# The same program over the pure allocator and over malloc.
+$(B)/stress/soak_pure $(B)/stress/soak_malloc: $(B)/stress/soak_%: tests/stress/soak.c tests/stress/soak_%.c $(call tool_obj,$(ALLOC_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -MMD -MP,$(TOOL_CFLAGS)) $(CFLAGS) -o $@ $(filter tests/%,$^) $(call tool_obj,$(ALLOC_SRC)) $(LDFLAGS) -lpthread -lm
+
+MINUTES ?= 30
+.PHONY: soak
+soak: all $(B)/stress/soak_pure $(B)/stress/soak_malloc ## two threads for MINUTES=30: no slope in resident memory
+	$(B)/stress/soak_pure $(MINUTES) & pure=$$!; \
+	LD_PRELOAD=$(abspath $(B)/libheaptally.so) $(B)/stress/soak_malloc $(MINUTES) >$(B)/stress/soak_malloc.log 2>&1; code=$$?; \
+	wait $$pure || code=1; tail -1 $(B)/stress/soak_malloc.log; exit $$code
+
 SECONDS_OF_STRESS ?= 10
 .PHONY: stress
 stress: $(B)/stress/stress_allocator ## threads, forks, purges at once on the pure allocator
 	$< $(SECONDS_OF_STRESS)
 
+# Built as the leak corpus is: no frame pointers, every frame kept.
+build/stress/random_heap: tests/stress/random_heap.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -O2 -g -pthread -fomit-frame-pointer -fno-optimize-sibling-calls -o $@ $<
+
+SEEDS ?= 200
+.PHONY: stress-leaks
+stress-leaks: all build/stress/random_heap ## SEEDS=200 random heaps: is what is found what is there by definition?
+	tests/stress/random_heap.py build/stress/random_heap $(B)/heaptally --count=$(SEEDS)
+
 # 10^9 operations beside the shadow, over the 20 runs; and every kernel call failing in every way, in longer traces.
-MODEL_STEPS ?= 75000000
+MODEL_STEPS ?= 92000000
 .PHONY: model-long fault-long
 model-long: $(B)/unit/check_model ## a thousand million operations beside a shadow map
 	HEAPTALLY_STEPS=$(MODEL_STEPS) $<
 fault-long: $(B)/unit/check_fault ## each kernel call failing, in each way
 	HEAPTALLY_EVERY=1 HEAPTALLY_STEPS=40000 $<
+
+# The real allocator under a scheduler (tests/interleave/scheduler.h): what may run in any order is instrumented as for
+# ThreadSanitizer, whose runtime is not linked. INTERLEAVE_FROM: another tree's allocator, for the selftest.
+INTERLEAVE_FROM   ?= .
+INTERLEAVE_OUT    ?= $(B)/interleave
+INTERLEAVE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -I$(INTERLEAVE_FROM) -I. $(WARN) -O1 -g -fno-builtin -fno-pie -MMD -MP
+INTERLEAVE_SRC    := $(filter-out allocator/platform.c allocator/walk%.c,$(ALLOC_SRC))
+INTERLEAVE_OBJ    := $(patsubst %.c,$(INTERLEAVE_OUT)/%.o,$(INTERLEAVE_SRC) $(wildcard tests/interleave/*.c))
+UNSEEN            := $(INTERLEAVE_OUT)/tests/interleave/scheduler.o $(INTERLEAVE_OUT)/tests/interleave/scheduler_hooks.o
+
+$(UNSEEN): $(INTERLEAVE_OUT)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(INTERLEAVE_CFLAGS) -c -o $@ $<
+$(INTERLEAVE_OUT)/tests/%.o: tests/%.c
+	@mkdir -p $(@D)
+	$(CC) $(INTERLEAVE_CFLAGS) -fsanitize=thread -c -o $@ $<
+$(INTERLEAVE_OUT)/%.o: $(INTERLEAVE_FROM)/%.c
+	@mkdir -p $(@D)
+	$(CC) $(INTERLEAVE_CFLAGS) -fsanitize=thread -c -o $@ $<
+$(INTERLEAVE_OUT)/interleave: $(INTERLEAVE_OBJ)
+	$(CC) -no-pie -o $@ $^ -Wl,--wrap=memset,--wrap=memcpy,--wrap=memmove
+
+.PHONY: interleave interleave-long
+interleave: $(INTERLEAVE_OUT)/interleave ## build the program that runs threads in every order
+interleave-long: interleave ## every order of every scenario, to the end
+	$(INTERLEAVE_OUT)/interleave --long
 
 # The demo's program: as people build theirs.
 build/demo/leaky: scripts/leaky.c
