@@ -170,7 +170,7 @@ ALLOC_FAST void *alloc_malloc_next(size_t size)
     heap_enter(heap);
     heap->current[class] = pool;
     heap_forget_spare(heap, pool);
-    (void)pool_replenish(pool, bin);
+    pool_move_list(pool, bin);
     heap_leave(heap);
     return bin_pop(heap, class);
 }
@@ -261,12 +261,6 @@ enum alloc_status alloc_free(void *p)
 
 /* --- realloc -------------------------------------------------------------------------------------------- */
 
-/* Staying is worth up to half the block wasted, and small change is never worth a copy. */
-static bool fits_well(size_t size, size_t capacity)
-{
-    return size <= capacity && (size >= capacity / 2 || capacity <= 128);
-}
-
 /* The block without moving its bytes by hand, or NULL. */
 static void *resize_in_place(const struct place *place, void *p, size_t size)
 {
@@ -300,7 +294,7 @@ enum alloc_status alloc_realloc(void *p, size_t size, void **ret_block)
     *ret_block = NULL;
     if (size > PTRDIFF_MAX)
         return ALLOC_OK;
-    if ((place.kind == PLACE_POOL || place.kind == PLACE_EMERGENCY) && fits_well(size, capacity)) {
+    if ((place.kind == PLACE_POOL || place.kind == PLACE_EMERGENCY) && alloc_fits_well(size, capacity)) {
         *ret_block = p;
         return ALLOC_OK;
     }

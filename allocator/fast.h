@@ -17,6 +17,8 @@
 #ifndef HEAPTALLY_FAST_H
 #define HEAPTALLY_FAST_H
 
+#include <string.h>
+
 #include "allocator/allocator.h"
 #include "allocator/class.h"
 #include "allocator/heap.h"
@@ -36,22 +38,54 @@ static inline void *alloc_malloc_fast(size_t size)
 /* The next try: what came back meanwhile, and sizes up to 32 KiB. A block, or NULL: then call alloc_malloc(). */
 void *alloc_malloc_next(size_t size);
 
+/* The pool of this heap that p is a live block of, or NULL. *ret_list is the list that p would head. */
+static inline struct pool *own_pool_of(const struct heap *heap, const void *p, uint64_t *ret_list)
+{
+    struct pool *pool = heap->own[((uintptr_t)p >> SLOT_SHIFT) & heap->own_mask];
+    uintptr_t offset = (uintptr_t)p - pool->start;
+    if (unlikely(offset >= pool->carved))
+        return NULL;
+    if (unlikely(offset * pool->divisor > pool->remainder))
+        return NULL;
+    *ret_list = list_from(p, heap->secret);
+    return unlikely(((const struct free_block *)p)->mark == *ret_list) ? NULL : pool;
+}
+
 /* true when p was freed; false: nothing happened, call alloc_free(). p may be anything. */
 static inline bool alloc_free_fast(void *p)
 {
     struct heap *heap = alloc_heap;
-    struct pool *pool = heap->own[((uintptr_t)p >> SLOT_SHIFT) & heap->own_mask];
-    uintptr_t offset = (uintptr_t)p - pool->start;
-    if (unlikely(offset >= pool->carved))
-        return false;
-    if (unlikely(offset * pool->divisor > pool->remainder))
-        return false;
-    uint64_t list = list_from(p, heap->secret);
-    if (unlikely(((struct free_block *)p)->mark == list))
+    uint64_t list;
+    struct pool *pool = own_pool_of(heap, p, &list);
+    if (unlikely(pool == NULL))
         return false;
     if (unlikely(!pool_push(pool, p, list)))
         heap_pool_emptied(heap, pool);
     return true;
+}
+
+/* Staying is worth up to half the block wasted, and small change is never worth a copy. */
+static inline bool alloc_fits_well(size_t size, size_t capacity)
+{
+    return size <= capacity && (size >= capacity / 2 || capacity <= 128);
+}
+
+/* The block, moved or not, or NULL: nothing happened, call alloc_realloc(). */
+static inline void *alloc_realloc_fast(void *p, size_t size)
+{
+    uint64_t list;
+    struct pool *pool = own_pool_of(alloc_heap, p, &list);
+    if (unlikely(pool == NULL))
+        return NULL;
+    size_t capacity = pool->block_size;
+    if (likely(alloc_fits_well(size, capacity)))
+        return p;
+    void *copy = alloc_malloc_fast(size);
+    if (copy == NULL && (copy = alloc_malloc_next(size)) == NULL)
+        return NULL;
+    memcpy(copy, p, size < capacity ? size : capacity);
+    (void)alloc_free_fast(p);
+    return copy;
 }
 
 #endif

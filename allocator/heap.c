@@ -12,10 +12,10 @@
 #include "allocator/remote.h"
 #include "allocator/state.h"
 
-/* Slots of empty pools that a heap keeps until its next trim: 256 KiB and an eighth of what it has, at most 4 MiB. */
-#define SPARE_SLOTS     16u
+/* Pages of empty pools that a heap keeps until its next trim: 384 KiB and an eighth of what it has, at most 4 MiB. */
+#define SPARE_PAGES     96u
 #define SPARE_SHARE     8u
-#define SPARE_SLOTS_MAX 256u
+#define SPARE_PAGES_MAX 1024u
 
 /* How many pools become usable or empty between two looks at the clock. */
 #define EVENTS_PER_LOOK 16u
@@ -78,35 +78,67 @@ static void pool_return(struct heap *heap, struct pool *pool)
     state_unlock(LOCK_ARENA);
 }
 
+/* Spares are at the ends of their rings, but for one that is its ring's first. Arena lock held. */
+static void class_return_spares(struct heap *heap, unsigned class, const struct pool *but)
+{
+    for (;;) {
+        struct pool *first = heap->current[class];
+        if (first == EMPTY_POOL)
+            return;
+        struct pool *spare = first->prev != but ? first->prev : first->prev->prev;
+        if (spare == but || !spare->spare)
+            return;
+        if (spare == first)
+            heap_empty_bin(heap, class);
+        pool_leave(heap, spare);
+        pool_release(spare);
+    }
+}
+
+static void heap_return_spares(struct heap *heap, const struct pool *but)
+{
+    state_lock(LOCK_ARENA);
+    for (unsigned class = 0; class < CLASS_COUNT; class ++)
+        class_return_spares(heap, class, but);
+    purge_tick();
+    state_unlock(LOCK_ARENA);
+}
+
+static uint32_t spare_pages_limit(const struct heap *heap)
+{
+    uint32_t limit = SPARE_PAGES + heap->slots * (uint32_t)(SLOT_SIZE / PLATFORM_PAGE) / SPARE_SHARE;
+    return limit < SPARE_PAGES_MAX ? limit : SPARE_PAGES_MAX;
+}
+
+static bool spare_count(struct heap *heap, struct pool *pool)
+{
+    if (!pool->spare) {
+        pool->spare = true;
+        heap->spare_pages += pool_resident_pages(pool);
+    }
+    return heap->spare_pages <= spare_pages_limit(heap);
+}
+
 /* At the ring's end it is the last to be allocated from. */
 static void pool_keep(struct heap *heap, struct pool *pool)
 {
     struct pool **ring = &heap->current[pool->size_class];
-    if (!pool->spare) {
-        pool->spare = true;
-        heap->spare_slots += pool->slots;
-    }
     if (*ring != pool) {
         ring_remove(ring, pool, EMPTY_POOL);
         ring_append(ring, pool, EMPTY_POOL);
     }
+    if (unlikely(!spare_count(heap, pool)))
+        heap_return_spares(heap, pool);
 }
 
-static bool spares_suffice(const struct heap *heap, const struct pool *pool)
-{
-    uint32_t limit = SPARE_SLOTS + heap->slots / SPARE_SHARE;
-    return heap->spare_slots + pool->slots > (limit < SPARE_SLOTS_MAX ? limit : SPARE_SLOTS_MAX);
-}
-
-/* The last usable pool of a class stays in any case: a program that allocates and frees one block would otherwise
- * take and release slots each time. Full pools wait for the drain. */
+/* Full pools wait for the drain. */
 static void pool_settle_empty(struct heap *heap, struct pool *pool)
 {
     if ((pool->owner & POOL_UNLISTED) != 0 || !pool_is_empty(pool))
         return;
-    if (load_relaxed(&alloc_state.decay_ms) == 0 || (pool->next != pool && spares_suffice(heap, pool)))
+    if (load_relaxed(&alloc_state.decay_ms) == 0)
         pool_return(heap, pool);
-    else if (pool->next != pool)
+    else
         pool_keep(heap, pool);
 }
 
@@ -159,9 +191,6 @@ static void pool_reopen(struct heap *heap, struct pool *pool)
  * trim, and a full one is made to count right. */
 ALLOC_FAST void heap_pool_emptied(struct heap *heap, struct pool *pool)
 {
-    /* Mostly it is the only pool of its class, and stays. */
-    if (likely(pool->next == pool && !pool->full && load_relaxed(&alloc_state.decay_ms) != 0))
-        return;
     if (load_relaxed(&heap->busy) != 0 || state_holds_lock()) {
         if (pool->full) {
             store_relaxed(&pool->used, (uint32_t)pool->capacity - 1);
@@ -172,7 +201,7 @@ ALLOC_FAST void heap_pool_emptied(struct heap *heap, struct pool *pool)
     heap_enter(heap);
     if (pool->full)
         pool_reopen(heap, pool);
-    else
+    else if (pool->next != pool || load_relaxed(&alloc_state.decay_ms) == 0 || !spare_count(heap, pool))
         pool_settle_empty(heap, pool);
     /* A program that only frees comes by nowhere else. The pool may be gone by now. */
     if (++heap->events % EVENTS_PER_LOOK == 0 && purge_due(heap))
@@ -240,11 +269,11 @@ static bool ring_search(struct heap *heap, unsigned class)
 {
     for (struct pool *pool; (pool = heap->current[class]) != EMPTY_POOL;) {
         bool whole = pool->purged == 0;
+        heap_forget_spare(heap, pool);
         if (likely(pool_replenish(pool, &heap->bin[class]))) {
             if (unlikely(!whole && pool->purged == 0))
                 own_add(heap, pool);
             pool->passed = false;
-            heap_forget_spare(heap, pool);
             return true;
         }
         if (pool->passed)

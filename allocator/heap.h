@@ -11,8 +11,9 @@
  * An allocation that finds the bin empty: replenish it from the active pool, else move that to `full` and try the
  * next; then drain pending; then adopt a pool from the orphanage; then cut a new one. A pool that becomes usable
  * again goes to the ring's end: allocation goes on where it was, and the pool gathers more free blocks meanwhile.
- * An empty pool is kept at the ring's end, as long as there are few of them (SPARE_SLOTS), until the next trim:
- * a program that goes up and down by a pool's worth of blocks finds it there.
+ * An empty pool is kept at the ring's end as a spare until the next trim, so that a program that goes up and down by
+ * a pool's worth of blocks, or one block, finds it there. When the spares' pages become too many (SPARE_PAGES), all
+ * but the last of them go back.
  *
  * The orphanage is a heap without a thread, whose every operation is under the arena lock. All its pools are
  * WATCHED: the first free into one puts it on the orphanage's pending stack, where the next to take the lock
@@ -31,6 +32,7 @@
 #include <stdbool.h>
 
 #include "allocator/layout.h"
+#include "allocator/platform.h"
 
 /* A heap for the calling thread; NULL when out of memory. Takes the arena lock. */
 struct heap *heap_attach(void);
@@ -40,13 +42,19 @@ void heap_detach(struct heap *heap);
 /* The bin of this class is empty: fill it. false: out of memory. */
 bool heap_refill(struct heap *heap, unsigned class);
 
-/* The pool is allocated from again, or goes. */
+/* Pages of a pool that were carved into. */
+static inline uint32_t pool_resident_pages(const struct pool *pool)
+{
+    return (uint32_t)((pool->carved + PLATFORM_PAGE - 1) / PLATFORM_PAGE);
+}
+
+/* The pool is allocated from again, or goes. What it has carved did not change meanwhile. */
 static inline void heap_forget_spare(struct heap *heap, struct pool *pool)
 {
     if (!pool->spare)
         return;
     pool->spare = false;
-    heap->spare_slots -= pool->slots;
+    heap->spare_pages -= pool_resident_pages(pool);
 }
 
 /* What the fast free leaves to do: `used` became 0. */

@@ -112,10 +112,11 @@ struct pool {
     uint8_t full;        /* `used` stands for `capacity`. Owner */
     uint8_t fresh : 1;   /* its memory was zero when taken: what is carved is zero. Constant while a pool */
     uint8_t list_is_zero : 1; /* what is on the bin came straight from carving fresh memory. Owner */
-    uint8_t spare : 1;        /* empty, and counted in heap.spare_slots. Owner */
+    uint8_t spare : 1;        /* empty, and counted in heap.spare_pages. Owner */
     uint8_t passed : 1;       /* had nothing to hand out when last asked. Owner */
+    uint8_t shorts : 4;       /* how often its list came back short, lately. Owner */
     uint8_t age;              /* pool_pages.c: whether free_list rests. Owner */
-    uint8_t unused[2];
+    uint16_t blocks;          /* carved, and not purged: those that `used` and free_list are of. Owner */
     uint32_t purged; /* 1 << page: given back, its blocks are on no list (pool_pages.h). Owner; read by any */
 
     /* Second line: everybody's, and what is rarely used. */
@@ -198,7 +199,7 @@ struct heap {
     struct heap *next_all;  /* every heap there is. Constant once linked; arena */
     struct heap *next_idle; /* while no thread has it. arena */
     uint64_t trim_at;       /* ms: when to look for empty pools again. Owner */
-    uint32_t spare_slots;   /* of empty pools that are kept. Owner */
+    uint32_t spare_pages;   /* resident ones of empty pools that are kept. Owner */
     uint32_t slots;         /* of all its pools. Owner */
     uint32_t events;        /* pools that became usable or empty by a free. Owner */
     uint32_t unused;

@@ -126,7 +126,7 @@ void heap_lose(struct heap *heap)
         store_relaxed(&heap->bin[class], NO_LIST(alloc_root_data.secret));
     }
     heap->full = NULL;
-    heap->spare_slots = heap->slots = 0;
+    heap->spare_pages = heap->slots = 0;
     own_reset(heap);
     for (uint32_t i = 0; i < alloc_state.chunk_count; i++)
         alloc_state.stragglers += chunk_lose(heap, alloc_state.chunks[i]);

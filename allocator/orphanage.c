@@ -29,6 +29,7 @@ static void orphan_unlist(struct pool *pool)
 {
     struct pool *none, **ring = orphan_ring(pool, &none);
     ring_remove(ring, pool, none);
+    alloc_state.orphanage.slots -= pool->slots;
 }
 
 static void orphan_list(struct pool *pool)
@@ -39,6 +40,7 @@ static void orphan_list(struct pool *pool)
     store_relaxed(&pool->owner, (uintptr_t)&alloc_state.orphanage | (full ? POOL_UNLISTED : 0));
     struct pool **ring = orphan_ring(pool, &none);
     ring_append(ring, pool, none);
+    alloc_state.orphanage.slots += pool->slots;
 }
 
 static bool orphan_is_empty(const struct pool *pool)
@@ -130,7 +132,7 @@ struct pool *orphanage_adopt(struct heap *heap, unsigned class)
             *ring = pool->next;
             continue;
         }
-        ring_remove(ring, pool, EMPTY_POOL);
+        orphan_unlist(pool);
         store_relaxed(&pool->owner, (uintptr_t)heap);
         if (pool->torn)
             pool_mend(pool);
@@ -148,7 +150,7 @@ void heap_reset(struct heap *heap)
         store_relaxed(&heap->bin[class], NO_LIST(alloc_root_data.secret));
     }
     heap->full = NULL;
-    heap->spare_slots = heap->slots = 0;
+    heap->spare_pages = heap->slots = 0;
     own_reset(heap);
     store_relaxed(&heap->pending, NULL);
     heap->busy = 0;
@@ -221,7 +223,7 @@ unsigned heap_abandon(struct heap *heap)
         ring_remove(&heap->full, pool, NULL);
         orphanage_take(pool);
     }
-    heap->spare_slots = heap->slots = 0;
+    heap->spare_pages = heap->slots = 0;
     own_reset(heap);
     return left;
 }

@@ -11,10 +11,9 @@
 #include "allocator/state.h"
 
 /* Fresh blocks are carved about a page at a time: touching more would make memory resident for nothing. A list that
- * comes back and is shorter than SHORT_BYTES, and SHORT_BLOCKS, is lengthened so: each return costs a slow path. */
-#define CARVE_BYTES  PLATFORM_PAGE
-#define SHORT_BYTES  ((size_t)32 << 10)
-#define SHORT_BLOCKS 64u
+ * comes back and is shorter than SHORT_BYTES, and POOL_SHORT, is lengthened so: each return costs a slow path. */
+#define CARVE_BYTES PLATFORM_PAGE
+#define SHORT_BYTES ((size_t)48 << 10)
 
 static size_t ledger_size(const struct pool *pool)
 {
@@ -35,8 +34,10 @@ bool pool_init(struct pool *pool, struct heap *owner, unsigned class, bool fresh
     pool->size_class = (uint8_t) class;
     pool->fresh = fresh;
     pool->list_is_zero = pool->torn = pool->full = pool->spare = pool->passed = false;
+    pool->shorts = 0;
     pool->torn_list = 0;
     pool->age = 0;
+    pool->blocks = 0;
     store_relaxed(&pool->purged, 0);
     pool->next = pool->prev = pool->pending_next = NULL;
     store_relaxed(&pool->free_list, list_end(pool, alloc_root_data.secret));
@@ -105,6 +106,7 @@ static bool pool_carve(struct pool *pool, uint64_t *bin, uint64_t list)
     }
     store_relaxed(bin, list);
     store_relaxed(&pool->used, pool->used + count);
+    pool->blocks = (uint16_t)(pool->blocks + count);
     store_relaxed(&pool->carved, (uint64_t)(done + count) * size);
     return true;
 }
@@ -125,21 +127,18 @@ static bool pool_carve_afresh(struct pool *pool, uint64_t *bin)
     return carved;
 }
 
-/* For a moment the blocks are on both lists: at none they are on neither, where a reader of a stopped process would
- * take them for live ones. */
+/* Only every sixteenth time: what is carved is resident for as long as the pool lives. */
+void pool_lengthen(struct pool *pool, uint64_t *bin, uint32_t length)
+{
+    if (++pool->shorts == 0 && (size_t)length * pool->block_size < SHORT_BYTES)
+        (void)pool_carve(pool, bin, *bin);
+}
+
 bool pool_replenish(struct pool *pool, uint64_t *bin)
 {
-    uint64_t secret = alloc_root_data.secret, freed = pool->free_list;
-    if (list_first(freed, secret) == NULL)
+    if (list_first(pool->free_list, alloc_root_data.secret) == NULL)
         return remote_collect(pool, bin) || pool_take_pages(pool, bin) || pool_carve_afresh(pool, bin);
-    uint32_t carved = pool_index(pool, (uint32_t)pool->carved) - pool_purged_blocks(pool);
-    uint32_t length = carved - pool->used;
-    pool->list_is_zero = false;
-    store_relaxed(bin, freed);
-    store_relaxed(&pool->free_list, list_end(pool, secret));
-    store_relaxed(&pool->used, carved);
-    if (unlikely(length < SHORT_BLOCKS && (size_t)length * pool->block_size < SHORT_BYTES))
-        (void)pool_carve(pool, bin, freed);
+    pool_move_list(pool, bin);
     return true;
 }
 
@@ -276,5 +275,7 @@ void pool_mend(struct pool *pool)
     store_relaxed(&pool->carved, (uint64_t)carved * pool->block_size);
     store_relaxed(&pool->used, carved - marks.count - pool_purged_blocks(pool));
     pool->torn_list = 0;
+    pool->blocks = (uint16_t)(carved - pool_purged_blocks(pool));
     pool->list_is_zero = pool->torn = pool->full = pool->spare = pool->passed = false;
+    pool->shorts = 0;
 }

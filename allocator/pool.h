@@ -24,6 +24,7 @@
 #include "allocator/atomics.h"
 #include "allocator/chunk.h"
 #include "allocator/layout.h"
+#include "allocator/state.h"
 
 /* A fresh pool's descriptor, on slots just taken; arena lock held. false: no memory for its ledger. */
 bool pool_init(struct pool *pool, struct heap *owner, unsigned class, bool fresh);
@@ -32,6 +33,8 @@ void pool_release(struct pool *pool);
 
 /* Move what can be had to *bin, which is empty. false: the pool is full. */
 bool pool_replenish(struct pool *pool, uint64_t *bin);
+/* The list that just moved to *bin is short: carve some more, if it often is. */
+void pool_lengthen(struct pool *pool, uint64_t *bin, uint32_t length);
 /* Take back what *bin still has, all of it the pool's. */
 void pool_retake(struct pool *pool, uint64_t *bin);
 /* Something to hand out, now or after pool_replenish(). */
@@ -110,6 +113,22 @@ static inline void *bin_pop(struct heap *heap, size_t class)
     store_relaxed(&heap->bin[class], rest);
     store_relaxed(&block->mark, 0);
     return block;
+}
+
+#define POOL_SHORT 64u /* blocks; a list that comes back longer is long enough */
+
+/* free_list, which is not empty, moves to the bin, which is. For a moment its blocks are on both: at none they are on
+ * neither, where a reader of a stopped process would take them for live ones. */
+static inline void pool_move_list(struct pool *pool, uint64_t *bin)
+{
+    uint64_t list = pool->free_list;
+    uint32_t blocks = pool->blocks, length = blocks - pool->used;
+    pool->list_is_zero = false;
+    store_relaxed(bin, list);
+    store_relaxed(&pool->free_list, list_end(pool, alloc_root_data.secret));
+    store_relaxed(&pool->used, blocks);
+    if (unlikely(length < POOL_SHORT && blocks < pool->capacity))
+        pool_lengthen(pool, bin, length);
 }
 
 /* `list` is p's, as list_from() makes it. false: `used` is now 0. */

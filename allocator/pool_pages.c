@@ -134,6 +134,7 @@ bool pool_purge_pages(struct pool *pool, bool force)
     /* Blocks of a list that was given up after an overwrite count as used for good. */
     uint32_t gone = pool_purged_blocks(pool) - purged_before;
     store_relaxed(&pool->used, pool->used + free_before - left - gone);
+    pool->blocks = (uint16_t)(pool->blocks - gone);
     pages_return(pool, pages);
     (void)pool_rested(pool);
     return true;
@@ -157,6 +158,7 @@ bool pool_take_back(struct pool *pool, uint64_t *bin)
         }
         store_relaxed(bin, list);
         store_relaxed(&pool->used, pool->used + count);
+        pool->blocks = (uint16_t)(pool->blocks + count);
         store_relaxed(&pool->purged, left);
         /* A page that only holds parts of blocks frees none by itself. */
         if (count != 0)

@@ -17,10 +17,16 @@ static uint64_t tick_length(int64_t decay)
     return decay / 2 < SHORTEST_TICK_MS ? SHORTEST_TICK_MS : (uint64_t)decay / 2;
 }
 
+/* Then not even the clock is looked at: a small program has no use for its pages. */
+static bool nothing_to_do(void)
+{
+    return alloc_state.dirty_slots == 0 && alloc_state.orphanage.slots == 0 && alloc_state.stragglers == 0;
+}
+
 void purge_tick(void)
 {
     int64_t decay = load_relaxed(&alloc_state.decay_ms);
-    if (decay < 0)
+    if (decay < 0 || nothing_to_do())
         return;
     uint64_t now = platform_now_ms();
     if (now < alloc_state.next_tick_ms)
@@ -43,7 +49,7 @@ bool purge_all_locked(void)
 bool purge_due(struct heap *heap)
 {
     int64_t decay = load_relaxed(&alloc_state.decay_ms);
-    if (decay < 0)
+    if (decay < 0 || heap->events == 0)
         return false;
     uint64_t now = platform_now_ms();
     if (now < heap->trim_at)

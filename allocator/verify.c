@@ -99,6 +99,7 @@ static void check_lists(struct verify *verify, const struct pool *pool)
     expect(verify,
            pool_index(pool, (uint32_t)pool->carved) == pool_used(pool) + own + pool_purged_blocks(pool),
            "a pool's count is wrong", pool);
+    expect(verify, pool->blocks == pool_used(pool) + own, "a pool's blocks are not counted", pool);
 }
 
 static bool heap_is_known(const struct heap *heap)

@@ -82,8 +82,10 @@ static inline void *face_realloc(void *p, size_t size)
 {
     if (!p)
         return face_malloc(size);
-    if (size)
-        return reallocate(p, size);
+    if (size) {
+        void *q = alloc_realloc_fast(p, size);
+        return __builtin_expect(q != NULL, 1) ? q : reallocate(p, size);
+    }
     face_free(p);
     return NULL;
 }

@@ -34,7 +34,6 @@ enum misuse_policy { MISUSE_ABORT, MISUSE_REPORT, MISUSE_IGNORE };
 /* One row of settings.c's table each; all are constant after start. */
 struct settings {
     bool record;                   /* record=0|1 */
-    char socket[PRELOAD_PATH_MAX]; /* socket=PATH: where the companion listens; "" none */
     uint32_t depth;                /* depth=N frames kept */
     int signal;                    /* signal=N: parking and snapshot requests; default SIGRTMAX-3 */
     int64_t decay_ms;              /* decay=MS, -1 never */
@@ -44,6 +43,7 @@ struct settings {
     uint64_t fatal_signals; /* fatal_signals=TERM+INT+...: bit per signal that gets a check before it kills */
     uint32_t park_ms;       /* park=MS: how long to wait for threads to park */
     bool help;              /* help=1: print the table on stderr at start */
+    char socket[PRELOAD_PATH_MAX];  /* socket=PATH: where the companion listens; "" none */
     char account[PRELOAD_PATH_MAX]; /* account=PATH: the shared page to count live bytes on; "" none */
 };
 const struct settings *settings_get(void);

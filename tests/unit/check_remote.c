@@ -61,7 +61,7 @@ static struct pool *pool_of(void *p)
 
 START_TEST(a_full_pool_is_watched_queued_by_the_first_remote_free_and_usable_again)
 {
-    batch_alloc(&batch, 1024, 65); /* 64 to a pool: the first is full and unlisted */
+    batch_alloc(&batch, 1024, 129); /* 128 to a pool: the first is full and unlisted */
     struct pool *pool = pool_of(batch.block[0]);
     ck_assert_uint_ne(pool->owner & POOL_UNLISTED, 0);
     ck_assert_uint_eq(REMOTE_NOTIFY(pool->remote), REMOTE_WATCHED);
@@ -71,7 +71,7 @@ START_TEST(a_full_pool_is_watched_queued_by_the_first_remote_free_and_usable_aga
     ck_assert_uint_eq(REMOTE_COUNT(pool->remote), 2);
     ck_assert_ptr_eq(alloc_own_heap->pending, pool);
     help_verify();
-    batch_alloc(&two, 1024, 65); /* runs dry, drains, and gets them back */
+    batch_alloc(&two, 1024, 129); /* runs dry, drains, and gets them back */
     ck_assert_uint_eq(REMOTE_COUNT(pool->remote), 0);
     ck_assert_ptr_null(alloc_own_heap->pending);
     help_verify();
@@ -80,11 +80,11 @@ END_TEST
 
 START_TEST(the_owners_free_into_a_queued_pool_waits_for_the_drain)
 {
-    batch_alloc(&batch, 1024, 65);
+    batch_alloc(&batch, 1024, 129);
     struct pool *pool = pool_of(batch.block[0]);
     struct batch one = {.count = 1, .block = {batch.block[0]}};
     run_thread(batch_free, &one);
-    for (int i = 1; i < 64; i++)
+    for (int i = 1; i < 128; i++)
         ck_assert_int_eq(alloc_free(batch.block[i]), ALLOC_OK);
     ck_assert_uint_eq(REMOTE_NOTIFY(pool->remote), REMOTE_QUEUED);
     help_verify();

@@ -99,6 +99,7 @@ static const char *const bad[] = {
 START_TEST(bad_value_is_told_and_the_default_stays)
 {
     struct settings standard;
+    memset(&standard, 0, sizeof(standard)); /* the ends of paths, which nobody writes */
     settings_defaults(&standard);
     parse(bad[_i]);
     ck_assert_msg(lines == 1, "%s: %d lines", bad[_i], lines);
