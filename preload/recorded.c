@@ -211,6 +211,9 @@ static void note_resized(void *q, uint32_t site, size_t size, const struct ledge
         record_block(entry, old->site, size, (enum alloc_kind)old->kind);
     else
         record_missed();
+    /* Unrecorded it was, unrecorded it is: but staying in place, it had been marked freed. */
+    if (entry && site == 0)
+        entry->state = old->state;
     if (entry)
         entry->flags |= old->flags | (thread_face.ignore_depth ? LEDGER_IGNORED : 0);
 }
