@@ -14,7 +14,7 @@
 #include "preload/thread.h"
 #include "tracer/record/record.h"
 
-#define CAPTURE_STACK    ((uintptr_t)64 << 10) /* the recorder's; which one is not known here */
+#define CAPTURE_STACK    ((uintptr_t)128 << 10) /* the recorder's; which one is not known here */
 #define TRAMPOLINE_COUNT 130u
 #define RESTORER_SIZE    16u /* mov $15,%rax; syscall */
 

@@ -2,7 +2,7 @@
 /*
  * context.h - what one walk needs, and where it runs.
  *
- *   caller's stack            capture stack of the context (64 KiB)
+ *   caller's stack            capture stack of the context (128 KiB)
  *   +-----------------+       +------------------+
  *   | program frames  |       | walker, libunwind|
  *   | malloc          |  ---> |                  |
@@ -31,7 +31,9 @@
 #include "tracer/record/record.h"
 #include "tracer/record/unwind.h"
 
-#define CONTEXT_STACK_SIZE (64u * 1024u)
+/* A walk takes about 10 KB. The rest is for signal frames, 3 KiB each, and their handlers: who interrupts a walk runs
+ * here too. */
+#define CONTEXT_STACK_SIZE (128u * 1024u)
 
 struct context {
     struct context *next; /* all contexts ever made; constant once linked */
