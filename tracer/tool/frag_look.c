@@ -16,6 +16,8 @@
 /* The next record worth a look is this much higher: the more a look costs, the fewer there are. */
 #define STEP_LEAST  1.005
 #define STEP_MOST   1.03
+#define FAT_STEP    1.05 /* resident bytes likewise, when live ones set no record */
+#define FAT_LEAST   (1 << 20)
 #define STEP_COST_S 4.0 /* a look of so many seconds would ask for a step to twice as much */
 
 /* --- standing still --------------------------------------------------------------------------------------- */
@@ -65,45 +67,68 @@ static void stop_process(int pid)
 
 /* --- looking ------------------------------------------------------------------------------------------------ */
 
-/* Replaces *heap when the look succeeded; true then. */
-static bool look(struct frag_loop *loop, struct frag_heap *heap)
+static bool look(struct frag_loop *loop, struct frag_heap *ret)
 {
-    struct frag_heap fresh;
     struct frag_sample sample = {0};
-    if (loop->page->root == 0 || frag_heap_read(loop->pid, loop->page, &fresh) != HEAP_OK)
+    if (loop->page->root == 0 || frag_heap_read(loop->pid, loop->page, ret) != HEAP_OK)
         return false;
-    loop->ledger_most = fresh.ledger > loop->ledger_most ? fresh.ledger : loop->ledger_most;
-    frag_heap_deduct_ledger(&fresh, loop->ledger_most);
+    loop->ledger_most = ret->ledger > loop->ledger_most ? ret->ledger : loop->ledger_most;
+    frag_heap_deduct_ledger(ret, loop->ledger_most);
     if (frag_rollup_read(loop->pid, &sample))
-        fresh.anonymous = sample.anonymous - sample.lazy_free;
-    fresh.s = frag_now() - loop->began - loop->paused;
-    frag_heap_free(heap);
-    *heap = fresh;
+        ret->anonymous = sample.anonymous - sample.lazy_free;
+    ret->s = frag_now() - loop->began - loop->paused;
+    loop->looked = ret->anonymous > loop->looked ? ret->anonymous : loop->looked;
     return true;
+}
+
+static bool is_fatter(const struct frag_heap *heap, const struct frag_account *a)
+{
+    return !a->has_peak || heap->resident - heap->ledger > a->peak.resident - a->peak.ledger;
+}
+
+/* Takes the heap over. */
+static void keep_if_peak(struct frag_loop *loop, struct frag_heap *heap)
+{
+    struct frag_account *a = loop->account;
+    if (!is_fatter(heap, a)) {
+        frag_heap_free(heap);
+        return;
+    }
+    frag_heap_free(&a->peak);
+    a->peak = *heap;
+    a->has_peak = true;
 }
 
 static void note_end(struct frag_loop *loop)
 {
     struct frag_account *a = loop->account;
-    a->has_end |= look(loop, &a->end);
-    /* The end may be nearer to the peak than the last record that was looked at. */
-    if (a->has_end && a->has_peak && a->end.asked > a->peak.asked) {
-        frag_heap_free(&a->peak);
-        a->has_peak = frag_heap_copy(&a->end, &a->peak);
-    }
+    struct frag_heap heap, copy;
     a->end_bytes = loop->page->live_bytes;
     a->end_blocks = loop->page->live_blocks;
+    if (!look(loop, &heap))
+        return;
+    frag_heap_free(&a->end);
+    a->end = heap;
+    a->has_end = true;
+    if (is_fatter(&heap, a) && frag_heap_copy(&heap, &copy))
+        keep_if_peak(loop, &copy);
 }
 
+/* The more a look costs, the further off the next record that is worth one. */
 static void note_record(struct frag_loop *loop)
 {
-    struct account_page *page = loop->page;
-    double began = frag_now(), step = STEP_LEAST;
-    loop->account->has_peak |= look(loop, &loop->account->peak);
-    step += (frag_now() - began) / STEP_COST_S;
-    step = step > STEP_MOST ? STEP_MOST : step;
-    uint64_t next = (uint64_t)((double)page->live_bytes * step) + 4096;
-    __atomic_store_n(&page->trigger, next, __ATOMIC_RELAXED);
+    struct frag_heap heap;
+    double began = frag_now();
+    if (look(loop, &heap))
+        keep_if_peak(loop, &heap);
+    double step = STEP_LEAST + (frag_now() - began) / STEP_COST_S;
+    loop->step = step > STEP_MOST ? STEP_MOST : step;
+}
+
+static void set_trigger(const struct frag_loop *loop)
+{
+    uint64_t next = (uint64_t)((double)loop->page->live_bytes * loop->step) + 4096;
+    __atomic_store_n(&loop->page->trigger, next, __ATOMIC_RELAXED);
 }
 
 static void release(struct account_page *page)
@@ -125,6 +150,8 @@ void frag_look_answer(struct frag_loop *loop)
         note_record(loop);
     else if (loop->phase != FRAG_ENDING) /* told to go, it tidied up: its end was before */
         note_end(loop);
+    if (!end)
+        set_trigger(loop);
     release(loop->page);
     if (others)
         kill(loop->pid, SIGCONT);
@@ -132,16 +159,29 @@ void frag_look_answer(struct frag_loop *loop)
 }
 
 /* Stopped anywhere, it may be in the middle of a change: then a moment later. */
-void frag_look_end(struct frag_loop *loop)
+static void look_stopped(struct frag_loop *loop, void (*note)(struct frag_loop *),
+                         const struct frag_heap *heap)
 {
     double began = frag_now();
     for (int i = 0; i < LOOK_TRIES; i++) {
         stop_process(loop->pid);
-        note_end(loop);
+        note(loop);
         kill(loop->pid, SIGCONT);
-        if (!loop->account->has_end || loop->account->end.damage == 0)
+        if (heap->damage == 0)
             break;
         nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
     }
     loop->paused += frag_now() - began;
+}
+
+void frag_look_end(struct frag_loop *loop)
+{
+    look_stopped(loop, note_end, &loop->account->end);
+}
+
+void frag_look_fat(struct frag_loop *loop)
+{
+    double most = (double)loop->looked * (loop->step < FAT_STEP ? FAT_STEP : loop->step) + FAT_LEAST;
+    if (loop->watch.last.anonymous > most && loop->page->root != 0)
+        look_stopped(loop, note_record, &loop->account->peak);
 }

@@ -169,7 +169,7 @@ static void watch_images(struct frag_loop *loop)
         return;
     struct frag_account *account = loop->account;
     loop->images = images;
-    loop->ledger_most = 0;
+    loop->ledger_most = loop->looked = 0;
     loop->run->curve.count = 0;
     account->counted = true;
     account->has_peak = account->has_end = false;
@@ -179,8 +179,11 @@ static bool answer_account(struct frag_loop *loop)
 {
     watch_images(loop);
     uint32_t event = __atomic_load_n(&loop->page->event, __ATOMIC_ACQUIRE);
-    if (event == ACCOUNT_RUNS)
+    if (event == ACCOUNT_RUNS) {
+        if (loop->phase == FRAG_RUNNING && loop->watch.seen)
+            frag_look_fat(loop);
         return true;
+    }
     bool ok = take_sample(loop, event == ACCOUNT_END);
     frag_look_answer(loop);
     return ok;

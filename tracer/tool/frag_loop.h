@@ -30,6 +30,8 @@ struct frag_loop {
     struct frag_watch watch;
     bool killed;
     uint64_t ledger_most; /* of all looks */
+    uint64_t looked;      /* anonymous bytes of the fattest look */
+    double step;          /* to the next record that is worth a look */
     uint32_t images;      /* of the page */
 };
 
@@ -40,6 +42,8 @@ bool frag_loop_follow(struct frag_loop *loop);
 
 /* The page says that a thread stands still: look, set the next trigger, let it go on. */
 void frag_look_answer(struct frag_loop *loop);
+/* Its anonymous memory has grown since the fattest look, without a record of live bytes: look. */
+void frag_look_fat(struct frag_loop *loop);
 /* The end is now, at no word of the program's: stop it, look, let it go on. */
 void frag_look_end(struct frag_loop *loop);
 

@@ -6,8 +6,8 @@
  *    exec --> sampled, --during command runs --> settle --> `end` sample --> SIGTERM --> it ends
  *
  * A timed run is only read: smaps_rollup and status, spaced so that reading takes at most a twentieth of one processor.
- * The accounting run counts on a page that it shares with us (tracer/format/account.h); when live bytes set a record it
- * stands still and its heap is walked. That time is taken off its clock.
+ * The accounting run counts on a page that it shares with us (tracer/format/account.h); when live bytes or its RSS set a
+ * record it stands still and its heap is walked. That time is taken off its clock.
  */
 #ifndef HEAPTALLY_FRAG_RUN_H
 #define HEAPTALLY_FRAG_RUN_H
