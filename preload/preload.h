@@ -33,13 +33,13 @@ enum misuse_policy { MISUSE_ABORT, MISUSE_REPORT, MISUSE_IGNORE };
 
 /* One row of settings.c's table each; all are constant after start. */
 struct settings {
-    bool record;                   /* record=0|1 */
-    uint32_t depth;                /* depth=N frames kept */
-    int signal;                    /* signal=N: parking and snapshot requests; default SIGRTMAX-3 */
-    int64_t decay_ms;              /* decay=MS, -1 never */
-    enum misuse_policy misuse;     /* misuse=abort|report|ignore */
-    bool children;                 /* children=0|1: forked and exec'ed children report too */
-    bool exit_check;               /* exit_check=0|1 */
+    bool record;               /* record=0|1 */
+    uint32_t depth;            /* depth=N frames kept */
+    int signal;                /* signal=N: parking and snapshot requests; default SIGRTMAX-3 */
+    int64_t decay_ms;          /* decay=MS, -1 never */
+    enum misuse_policy misuse; /* misuse=abort|report|ignore */
+    bool children;             /* children=0|1: forked and exec'ed children report too */
+    bool exit_check;           /* exit_check=0|1 */
     uint64_t fatal_signals; /* fatal_signals=TERM+INT+...: bit per signal that gets a check before it kills */
     uint32_t park_ms;       /* park=MS: how long to wait for threads to park */
     bool help;              /* help=1: print the table on stderr at start */
