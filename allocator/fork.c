@@ -95,7 +95,7 @@ static void heaps_settle(void)
         }
         heap_save_bins(heap);
         heap_reset(heap);
-        heap->attached = false;
+        heap->attached = 0;
         heap->next_idle = alloc_state.idle_heaps;
         alloc_state.idle_heaps = heap;
     }

@@ -81,6 +81,8 @@ struct pool *orphanage_adopt(struct heap *heap, unsigned class);
 /* Everything it lists goes to the orphanage, but for pools on their way to its pending stack: these stay on
  * `full`. Returns how many. */
 unsigned heap_abandon(struct heap *heap);
+/* heap_detach() of any heap whose thread does nothing with it any more. */
+void heap_retire(struct heap *heap);
 /* heap_drain() that releases nothing. */
 bool heap_drain_locked(struct heap *heap);
 /* What is on the bins of a heap that nobody will use again stays known to its pools, which are to be mended. */

@@ -204,7 +204,7 @@ struct heap {
     uint32_t events;        /* pools that became usable or empty by a free. Owner */
     uint32_t unused;
     uint32_t busy;     /* in a slow path: a signal handler must not enter. Owner */
-    uint32_t attached; /* a thread has it. arena */
+    uint32_t attached; /* the thread that has it, 1 when not known, 0 none (vanished.h). arena */
 };
 
 #define METADATA_PER_TABLE 255u

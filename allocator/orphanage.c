@@ -12,6 +12,7 @@
 #include "allocator/pool_ring.h"
 #include "allocator/remote.h"
 #include "allocator/state.h"
+#include "allocator/vanished.h"
 
 /* How many orphans of one class to look at: they may all be queued, or without a ledger. */
 #define ADOPT_TRIES 8
@@ -183,6 +184,8 @@ struct heap *heap_attach(void)
 {
     state_lock(LOCK_ARENA);
     struct heap *heap = alloc_state.idle_heaps;
+    if (heap == NULL && vanished_collect())
+        heap = alloc_state.idle_heaps;
     if (heap != NULL) {
         alloc_state.idle_heaps = heap->next_idle;
         alloc_state.stragglers -= ring_length(heap->full);
@@ -190,7 +193,7 @@ struct heap *heap_attach(void)
         heap = heap_create();
     }
     if (heap != NULL)
-        heap->attached = true;
+        heap->attached = vanished_claim();
     state_unlock(LOCK_ARENA);
     return heap;
 }
@@ -228,12 +231,17 @@ unsigned heap_abandon(struct heap *heap)
     return left;
 }
 
+void heap_retire(struct heap *heap)
+{
+    alloc_state.stragglers += heap_abandon(heap);
+    heap->attached = 0;
+    heap->next_idle = alloc_state.idle_heaps;
+    alloc_state.idle_heaps = heap;
+}
+
 void heap_detach(struct heap *heap)
 {
     state_lock(LOCK_ARENA);
-    alloc_state.stragglers += heap_abandon(heap);
-    heap->attached = false;
-    heap->next_idle = alloc_state.idle_heaps;
-    alloc_state.idle_heaps = heap;
+    heap_retire(heap);
     state_unlock(LOCK_ARENA);
 }

@@ -6,7 +6,9 @@
  */
 #include "allocator/platform.h"
 
+#include <errno.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
@@ -200,6 +202,60 @@ uint64_t platform_now_ms(void)
 int platform_thread_id(void)
 {
     return (int)door(SYS_gettid, 0, 0, 0, 0, 0, 0);
+}
+
+/* --- threads that are gone: a claim is the process's generation above the thread's id ------------------- */
+
+#define ID_BITS        22 /* the kernel's own limit */
+#define GENERATION_MAX ((1u << (32 - ID_BITS)) - 1)
+
+static uint32_t *generation;  /* in a page that every fork wipes. Whoever makes it first; release */
+static uint32_t generations;  /* that this process and those before it have had. Any thread */
+static bool generation_fails; /* no such page is to be had. Any thread, one way */
+
+static uint32_t *generation_page(void)
+{
+    uint32_t *page = load_acquire(&generation), *none = NULL;
+    if (page != NULL || load_relaxed(&generation_fails))
+        return page;
+    page = platform_map_metadata(PLATFORM_PAGE);
+    if (page == NULL || FAILED(door(SYS_madvise, (long)page, PLATFORM_PAGE, MADV_WIPEONFORK, 0, 0, 0))) {
+        store_relaxed(&generation_fails, true);
+        return NULL;
+    }
+    return cas_acq_rel(&generation, &none, page) ? page : none;
+}
+
+/* 0: unknown. Found wiped, it is another process: a number that no claim has had. */
+static uint32_t generation_now(void)
+{
+    uint32_t *page = generation_page(), now = page == NULL ? 0 : load_relaxed(page);
+    if (page == NULL || now != 0)
+        return now;
+    uint32_t next = __atomic_add_fetch(&generations, 1, __ATOMIC_RELAXED);
+    if (next > GENERATION_MAX)
+        return 0;
+    return cas_acq_rel(page, &now, next) ? next : now;
+}
+
+/* The clock of a thread's own processor time is named by the thread's id, inverted, above three bits. The C library
+ * makes the name from what it keeps of the thread: no system call, and no other thread's id in a vfork child. */
+uint32_t platform_thread_claim(void)
+{
+    clockid_t clock;
+    uint32_t process = generation_now();
+    if (process == 0 || pthread_getcpuclockid(pthread_self(), &clock) != 0)
+        return 0;
+    return process << ID_BITS | ((uint32_t) ~(clock >> 3) & ((1u << ID_BITS) - 1));
+}
+
+/* A lock of the kind whose owner the kernel knows by its id: an attempt to take it from somebody who is not there
+ * is ESRCH. (tgkill() would tell the same, but a sandboxed process that may wait for locks may not always signal.) */
+bool platform_thread_is_gone(uint32_t claim)
+{
+    uint32_t word = claim & ((1u << ID_BITS) - 1);
+    return claim >> ID_BITS == generation_now() && claim >> ID_BITS != 0 &&
+           door(SYS_futex, (long)&word, FUTEX_TRYLOCK_PI_PRIVATE, 0, 0, 0, 0) == -ESRCH;
 }
 
 /* --- locks ---------------------------------------------------------------------------------------------- */

@@ -35,6 +35,13 @@ uint64_t platform_random(void); /* from the kernel's AT_RANDOM bytes; never 0. N
 uint64_t platform_now_ms(void); /* monotonic; vdso, no system call */
 int platform_thread_id(void);
 
+/* A word for the calling thread by which others can ask whether it is gone; never 1, and 0 when there is none to be had
+ * here. It stands for the thread whose TLS is used, also in a vfork child. It is good in this process only: in a
+ * forked child, however it was forked, no thread of the parent's is ever said to be gone. */
+uint32_t platform_thread_claim(void);
+/* The thread has ended, in whatever way. false when the kernel does not say. */
+bool platform_thread_is_gone(uint32_t claim);
+
 /* Metadata memory: zeroed, page-granular, never returned, and registered in alloc_root's list of metadata
  * regions, so that the walker tells it and no scanner takes it for a root. For the allocator itself and for
  * tracer/record. */

@@ -148,7 +148,7 @@ void alloc_stats_read(struct alloc_stats *ret)
     state_lock(LOCK_ARENA);
     count_map(&stats);
     for (const struct heap *heap = alloc_state.all_heaps; heap != NULL; heap = heap->next_all)
-        stats.heaps += heap->attached;
+        stats.heaps += heap->attached != 0;
     stats.mapped_peak = alloc_root_data.mapped_peak;
     state_unlock(LOCK_ARENA);
     stats.metadata += metadata_bytes();

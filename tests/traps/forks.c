@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -246,6 +247,122 @@ static void fork_in_a_handler_that_met_malloc(void)
     waitpid(sender, NULL, 0);
 }
 
+/* --- ids that are not what they seem: heaps of the living are nobody else's ------------------------------ */
+
+#define CROWD 40
+
+static pthread_barrier_t crowd_stands;
+
+/* Two that use one heap at the same time would soon be told. */
+static void churn(unsigned seed)
+{
+    struct {
+        char *p;
+        size_t size;
+    } slots[64] = {0};
+    for (int i = 0; i < 20000; i++) {
+        unsigned at = trap_random(&seed) % 64;
+        if (slots[at].p)
+            CHECK(trap_is_filled(slots[at].p, slots[at].size, at));
+        free(slots[at].p);
+        slots[at].size = trap_random(&seed) % 200;
+        slots[at].p = malloc(slots[at].size);
+        trap_fill(slots[at].p, slots[at].size, at);
+    }
+    for (int i = 0; i < 64; i++)
+        free(slots[i].p);
+}
+
+static void *stands_in_crowd(void *argument)
+{
+    void *p = malloc(500);
+    pthread_barrier_wait(&crowd_stands);
+    churn((unsigned)(uintptr_t)&p);
+    free(p);
+    free(argument);
+    return malloc(300);
+}
+
+/* So many threads at once, twice, that the heaps of vanished threads are looked for. */
+static void crowd_comes_and_goes(void)
+{
+    pthread_t threads[CROWD];
+    void *result;
+    for (int round = 0; round < 2; round++) {
+        pthread_barrier_init(&crowd_stands, NULL, CROWD);
+        for (int i = 0; i < CROWD; i++)
+            REQUIRE(pthread_create(&threads[i], NULL, stands_in_crowd, malloc(40)) == 0);
+        for (unsigned i = 0; i < 30; i++)
+            churn(i);
+        for (int i = 0; i < CROWD; i++)
+            pthread_join(threads[i], &result), free(result);
+    }
+}
+
+static void holds_blocks_through(void (*what)(void))
+{
+    struct legacy mine = {0}, more = {0};
+    legacy_fill(&mine);
+    what();
+    legacy_fill(&more);
+    legacy_free(&mine), legacy_free(&more);
+}
+
+/* Its first allocation is its vfork child's, with whose id the heap must not be remembered. */
+static void *vforks_first(void *unused)
+{
+    void *volatile p = NULL;
+    pid_t pid = vfork();
+    if (pid == 0) {
+        p = malloc(100);
+        _exit(0);
+    }
+    waitpid(pid, NULL, 0);
+    free(p);
+    holds_blocks_through(crowd_comes_and_goes);
+    return unused;
+}
+
+static void heap_first_used_by_a_vfork_child(void)
+{
+    pthread_t thread;
+    free(malloc(10));
+    REQUIRE(pthread_create(&thread, NULL, vforks_first, NULL) == 0);
+    pthread_join(thread, NULL);
+}
+
+/* The child has the parent's id in its memory still, and the parent's may end and be given to another. */
+static void *forks_raw(void *unused)
+{
+    struct legacy before = {0};
+    pid_t process = getpid(), self = (pid_t)syscall(SYS_gettid);
+    legacy_fill(&before);
+    pid_t pid = (pid_t)syscall(SYS_fork);
+    if (pid == 0) {
+        if (syscall(SYS_fork) != 0) /* the grandchild's ids are of threads that have ended */
+            syscall(SYS_exit_group, 0);
+        while (syscall(SYS_tgkill, process, self, 0) == 0)
+            usleep(1000);
+        holds_blocks_through(crowd_comes_and_goes);
+        legacy_free(&before);
+        trap_end();
+    }
+    CHECK(trap_wait(pid, CHILD_SECONDS) == 0);
+    legacy_free(&before);
+    return unused;
+}
+
+static void raw_fork_of_a_thread_with_a_heap(void)
+{
+    pthread_t thread;
+    int status;
+    free(malloc(10));
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    REQUIRE(pthread_create(&thread, NULL, forks_raw, NULL) == 0);
+    pthread_join(thread, NULL);
+    CHECK(wait(&status) > 0 && status == 0);
+}
+
 /* Raw SYS_fork runs no handlers. Where the program has one thread, nothing can be half done. */
 static void raw_fork_of_a_single_thread(void)
 {
@@ -271,6 +388,8 @@ const struct trap traps[] = {
     {"twelve_generations", twelve_generations, 60},
     {"vfork_and_spawn_among_threads", vfork_and_spawn_among_threads, 60},
     {"fork_in_a_handler_that_met_malloc", fork_in_a_handler_that_met_malloc, 15},
+    {"heap_first_used_by_a_vfork_child", heap_first_used_by_a_vfork_child, 0},
+    {"raw_fork_of_a_thread_with_a_heap", raw_fork_of_a_thread_with_a_heap, 0},
     {"raw_fork_of_a_single_thread", raw_fork_of_a_single_thread, 0},
     {0},
 };

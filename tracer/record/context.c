@@ -8,6 +8,8 @@
 
 #include "allocator/platform.h"
 
+#define CONTEXTS_FIRST 16u /* fewer are not worth a look */
+
 static struct platform_lock lock; /* guards the list's head and every in_use */
 static struct context *all;       /* written under lock (release), read by fork without it (acquire) */
 static __thread struct context *own;
@@ -55,15 +57,47 @@ void contexts_start(const struct unwinder *backend, void (*told)(void *block))
     own_block = told;
 }
 
-static struct context *reuse(void)
+/* For context.in_use: the calling thread's claim, or 1 when it has none. */
+static uint32_t claim(void)
 {
+    uint32_t mine = platform_thread_claim();
+    return mine ? mine : 1;
+}
+
+/* Threads that ended by the raw system call gave nothing back. Whoever would need a new context looks for theirs,
+ * when there are twice as many as lived the last time (the lock is held). */
+static struct context *collect(uint32_t count)
+{
+    static uint32_t look_at = CONTEXTS_FIRST;
+    struct context *found = NULL;
+    uint32_t gone = 0;
+
+    if (count < look_at)
+        return NULL;
     for (struct context *c = all; c; c = c->next) {
-        if (!c->in_use) {
-            c->in_use = 1;
-            return c;
+        if (!c->walking && platform_thread_is_gone(c->in_use)) {
+            c->in_use = c->epoch = 0;
+            found = c;
+            gone++;
         }
     }
-    return NULL;
+    look_at = 2 * (count - gone) > CONTEXTS_FIRST ? 2 * (count - gone) : CONTEXTS_FIRST;
+    return found;
+}
+
+/* The lock is held. */
+static struct context *reuse(void)
+{
+    struct context *found = all;
+    uint32_t count = 0;
+
+    for (; found && found->in_use; found = found->next)
+        count++;
+    if (!found)
+        found = collect(count);
+    if (found)
+        found->in_use = claim();
+    return found;
 }
 
 static struct context *new_context(void)
@@ -74,7 +108,7 @@ static struct context *new_context(void)
     if (!made || !stack)
         return NULL;
     made->stack_top = stack + CONTEXT_STACK_SIZE;
-    made->in_use = 1;
+    made->in_use = claim();
     made->state = unwinder->new_state(own_block);
     if (!made->state)
         return NULL;

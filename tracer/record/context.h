@@ -37,7 +37,7 @@
 
 struct context {
     struct context *next; /* all contexts ever made; constant once linked */
-    uint32_t in_use;      /* under the list's lock */
+    uint32_t in_use;      /* 0: free; the owner's claim (platform.h), or 1. Under the list's lock */
     uint32_t walking;     /* owner writes, forking thread reads (see above) */
     uint32_t epoch;       /* modules_epoch() the backend's state is good for; owner only */
     void *state;          /* the backend's; owner only */
