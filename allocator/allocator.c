@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "allocator/address_map.h"
 #include "allocator/class.h"
 #include "allocator/fast.h"
 #include "allocator/find.h"
@@ -225,11 +226,11 @@ static bool pool_is_own(const struct pool *pool, const struct heap *heap)
            (load_relaxed(&pool->owner) & ~POOL_UNLISTED) == (uintptr_t)heap && load_relaxed(&heap->busy) == 0;
 }
 
-static enum alloc_status small_free(struct pool *pool, uint32_t index, void *p)
+static enum alloc_status small_free(struct pool *pool, void *p)
 {
     struct heap *heap = alloc_own_heap;
     if (!pool_is_own(pool, heap))
-        return remote_push(pool, index) ? ALLOC_OK : ALLOC_CORRUPT;
+        return remote_push(pool, p) ? ALLOC_OK : ALLOC_CORRUPT;
     heap_enter(heap);
     heap_free(heap, pool, p);
     heap_leave(heap);
@@ -248,6 +249,32 @@ static enum alloc_status large_free(const struct place *place, void *p)
     return place->kind == PLACE_SPAN ? span_free(place->pool) : mapping_free(place->mapping, p);
 }
 
+/* The pool that p is a live block of by all it takes one look to see, or NULL. */
+static inline struct pool *pool_of_live(uintptr_t p)
+{
+    uintptr_t base = chunk_base(p);
+    if (map_entry(p) != base || p - base < (HEAD_SLOTS << SLOT_SHIFT) || base == 0)
+        return NULL;
+    struct pool *pool = chunk_descriptor(p);
+    pool -= load_relaxed(&pool->distance);
+    uintptr_t offset = p - pool->start;
+    if (load_acquire(&pool->state) != SLOT_POOL || offset >= load_relaxed(&pool->carved) ||
+        offset * pool->divisor > pool->remainder || load_relaxed(&pool->purged) != 0)
+        return NULL;
+    return free_block_seems((struct free_block *)p, alloc_root_data.secret) ? NULL : pool;
+}
+
+bool alloc_free_next(void *p)
+{
+    if (fast_paths_miss())
+        return false;
+    struct pool *pool = pool_of_live((uintptr_t)p);
+    if (pool == NULL)
+        return false;
+    uintptr_t owner = load_relaxed(&pool->owner) & ~POOL_UNLISTED;
+    return owner != (uintptr_t)alloc_own_heap && remote_push(pool, p);
+}
+
 enum alloc_status alloc_free(void *p)
 {
     struct place place;
@@ -255,7 +282,7 @@ enum alloc_status alloc_free(void *p)
     if (unlikely(status != ALLOC_OK))
         return status;
     if (likely(place.kind == PLACE_POOL))
-        return small_free(place.pool, place.index, p);
+        return small_free(place.pool, p);
     return large_free(&place, p);
 }
 

@@ -64,6 +64,9 @@ static inline bool alloc_free_fast(void *p)
     return true;
 }
 
+/* The next try: a block of another heap's pool. true when p was freed; false: call alloc_free(). p may be anything. */
+bool alloc_free_next(void *p);
+
 /* Staying is worth up to half the block wasted, and small change is never worth a copy. */
 static inline bool alloc_fits_well(size_t size, size_t capacity)
 {

@@ -82,7 +82,7 @@
 
 enum slot_state { SLOT_FREE, SLOT_POOL, SLOT_SPAN, SLOT_RUN };
 
-/* pool.remote: bits 0..15 index + 1 of the first block, 16..31 length, 32..33 who wants to know (remote.h).
+/* pool.remote: bits 0..15 offset / 16 + 1 of the first block, 16..31 length, 32..33 who wants to know (remote.h).
  */
 #define REMOTE_HEAD(word)   ((uint32_t)((word)&0xffff))
 #define REMOTE_COUNT(word)  ((uint32_t)((word) >> 16 & 0xffff))

@@ -193,9 +193,7 @@ static bool pool_has_free(const struct pool *pool, uintptr_t p)
     for (int round = 0; round < 2; round++) {
         if (list_holds(pool, load_relaxed(&pool->free_list), p))
             return true;
-        uint32_t head = REMOTE_HEAD(load_acquire(&pool->remote));
-        if (head != 0 && head <= pool->capacity &&
-            list_holds(pool, list_from(pool_block(pool, head - 1), alloc_root_data.secret), p))
+        if (list_holds(pool, remote_list(pool, load_acquire(&pool->remote), alloc_root_data.secret), p))
             return true;
         if (list_holds(pool, pool_bin(pool), p) ||
             (pool->torn_list != 0 && list_holds(pool, pool->torn_list, p)))
@@ -262,9 +260,7 @@ void pool_mend(struct pool *pool)
     struct marks marks = {.count = 0};
     /* First the remote list leaves the word, so that nothing comes onto it that we have not seen. */
     uint64_t remote = remote_take(pool);
-    if (REMOTE_HEAD(remote) != 0)
-        marks_add_list(&marks, pool,
-                       list_from(pool_block(pool, REMOTE_HEAD(remote) - 1), alloc_root_data.secret));
+    marks_add_list(&marks, pool, remote_list(pool, remote, alloc_root_data.secret));
     marks_add_list(&marks, pool, load_relaxed(&pool->free_list));
     if (pool->torn_list != 0)
         marks_add_list(&marks, pool, pool->torn_list);

@@ -27,19 +27,19 @@ static void pending_push(struct pool *pool)
     while (!cas_weak_acq_rel(&heap->pending, &first, pool));
 }
 
-bool remote_push(struct pool *pool, uint32_t index)
+bool remote_push(struct pool *pool, void *p)
 {
     uint64_t secret = alloc_root_data.secret, word = load_acquire(&pool->remote), pushed;
-    struct free_block *block = pool_block(pool, index);
-    store_relaxed(&block->mark, list_from(block, secret));
+    uint32_t head = (uint32_t)(((uintptr_t)p - pool->start) / 16 + 1);
+    struct free_block *block = p;
+    store_relaxed(&block->mark, list_from(p, secret));
     do {
-        uint32_t head = REMOTE_HEAD(word);
-        if (unlikely(REMOTE_COUNT(word) >= pool->capacity || head > pool->capacity))
+        if (unlikely(REMOTE_COUNT(word) >= pool->capacity))
             return false;
-        store_relaxed(&block->link,
-                      head == 0 ? list_end(pool, secret) : list_from(pool_block(pool, head - 1), secret));
+        uint64_t list = remote_list(pool, word, secret);
+        store_relaxed(&block->link, list != 0 ? list : list_end(pool, secret));
         unsigned notify = REMOTE_NOTIFY(word) == REMOTE_WATCHED ? REMOTE_QUEUED : REMOTE_NOTIFY(word);
-        pushed = remote_word(index + 1, REMOTE_COUNT(word) + 1, notify);
+        pushed = remote_word(head, REMOTE_COUNT(word) + 1, notify);
     } while (!cas_weak_acq_rel(&pool->remote, &word, pushed));
     if (REMOTE_NOTIFY(word) == REMOTE_WATCHED)
         pending_push(pool);
@@ -50,12 +50,11 @@ bool remote_push(struct pool *pool, uint32_t index)
  * process would take its blocks for live ones. On both sides they count as used. */
 bool remote_collect(struct pool *pool, uint64_t *bin)
 {
-    uint64_t word = load_acquire(&pool->remote);
+    uint64_t word = load_acquire(&pool->remote), list;
     do {
-        uint32_t head = REMOTE_HEAD(word);
-        if (head == 0 || head > pool->capacity)
+        if ((list = remote_list(pool, word, alloc_root_data.secret)) == 0)
             return false;
-        store_relaxed(bin, list_from(pool_block(pool, head - 1), alloc_root_data.secret));
+        store_relaxed(bin, list);
     } while (!cas_weak_acq_rel(&pool->remote, &word, remote_word(0, 0, REMOTE_NOTIFY(word))));
     pool->list_is_zero = false;
     return true;

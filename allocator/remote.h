@@ -3,7 +3,7 @@
  * remote.h - a block freed by a thread that does not own its pool: one atomic push, and word to the owner
  * when needed.
  *
- *   pool.remote, one 64-bit word:   | 33..32 notify | 31..16 length | 15..0 index + 1 of the first block |
+ *   pool.remote, one 64-bit word:   | 33..32 notify | 31..16 length | 15..0 offset / 16 + 1 of the first block |
  *
  * The list is only ever taken whole, so a push needs no protection against ABA: if the word is what it was,
  * its head is the head.
@@ -31,15 +31,24 @@
 #include <stdint.h>
 
 #include "allocator/layout.h"
+#include "allocator/pool.h"
 
 /* Any thread. The block is live and not the caller's own pool's. false: the list holds more than the pool
  * does. */
-bool remote_push(struct pool *pool, uint32_t index);
+bool remote_push(struct pool *pool, void *p);
 
 /* Owner, *bin empty: the remote list becomes the bin's. false: there was none. */
 bool remote_collect(struct pool *pool, uint64_t *bin);
 /* Owner: empty the remote list; returns the word it was. notify stays. */
 uint64_t remote_take(struct pool *pool);
+
+/* The list that a word's REMOTE_HEAD leads to; 0, which is an empty one, when there is none or it is not in the pool. */
+static inline uint64_t remote_list(const struct pool *pool, uint64_t word, uint64_t secret)
+{
+    uint64_t head = REMOTE_HEAD(word);
+    bool inside = head != 0 && (head - 1) * 16 < (uint64_t)pool->capacity * pool->block_size;
+    return inside ? list_from((void *)(pool->start + (head - 1) * 16), secret) : 0;
+}
 
 /* Owner: change notify; false when it was not `from`. */
 bool remote_change(struct pool *pool, enum remote_notify from, enum remote_notify to);

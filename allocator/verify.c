@@ -9,6 +9,7 @@
 #include "allocator/chunk.h"
 #include "allocator/pool.h"
 #include "allocator/pool_pages.h"
+#include "allocator/remote.h"
 #include "allocator/slotmap.h"
 #include "allocator/state.h"
 
@@ -83,15 +84,14 @@ static void check_lists(struct verify *verify, const struct pool *pool)
 {
     uint64_t marks[POOL_CAPACITY_MAX / 64] = {0};
     uint64_t word = load_acquire(&pool->remote), secret = alloc_root_data.secret;
-    uint32_t head = REMOTE_HEAD(word);
-    if (head > pool->capacity) {
+    uint64_t came_back = remote_list(pool, word, secret);
+    if (came_back == 0 && REMOTE_HEAD(word) != 0) {
         breach(verify, "a remote list leaves its pool", pool);
         return;
     }
     uint32_t own = check_list(verify, pool, load_relaxed(&pool->free_list), marks);
     uint32_t bin = check_list(verify, pool, pool_bin(pool), marks);
-    uint32_t remote =
-        check_list(verify, pool, head == 0 ? 0 : list_from(pool_block(pool, head - 1), secret), marks);
+    uint32_t remote = check_list(verify, pool, came_back, marks);
     expect(verify, remote == REMOTE_COUNT(word), "a remote list has another length than its count", pool);
     if (pool->torn || load_relaxed(&alloc_root_data.corruptions) != 0)
         return;

@@ -103,7 +103,7 @@ static void mark_free(struct walk *walk, struct view *view)
     mark_list(walk, view, pool->free_list);
     mark_list(walk, view, pool->torn_list);
     if (head != 0)
-        mark_list(walk, view, (view->start + (uint64_t)(head - 1) * pool->block_size) ^ walk->secret);
+        mark_list(walk, view, (view->start + (uint64_t)(head - 1) * 16) ^ walk->secret);
 }
 
 /* --- one pool ------------------------------------------------------------------------------------------- */

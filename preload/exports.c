@@ -42,10 +42,16 @@ static inline void *face_malloc(size_t size)
     return __builtin_expect(p != NULL, 1) ? p : malloc_next(size);
 }
 
+static __attribute__((noinline)) void free_next(void *p)
+{
+    if (p != NULL && !alloc_free_next(p))
+        release(p, RELEASE_FREE);
+}
+
 static inline void face_free(void *p)
 {
     if (__builtin_expect(!alloc_free_fast(p), 0))
-        release(p, RELEASE_FREE);
+        free_next(p);
 }
 
 static inline void *face_calloc(size_t size)
