@@ -65,8 +65,9 @@ bool account_start(const char *path)
 
 void account_fork_child(void)
 {
+    if (page == &nobody) /* nor is a page touched in children of a program that does not count */
+        return;
     page = &nobody;
-    nobody.trigger = UINT64_MAX;
 }
 
 /* --- standing still -------------------------------------------------------------------------------------- */

@@ -73,7 +73,7 @@ struct frag_account {
     uint64_t end_bytes, end_blocks;
     double mean_bytes; /* over its time */
     bool has_peak, has_end;
-    struct frag_heap peak, end; /* `peak`: when most of it was resident, of all looks */
+    struct frag_heap peak, end; /* `peak`: when most of it was resident, to within a tenth, and most live */
 };
 
 struct frag_study {

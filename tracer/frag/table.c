@@ -217,8 +217,7 @@ static void print_heap(FILE *out, const struct frag_study *study)
             "at the end");
     for (size_t i = 0; i < sizeof(terms) / sizeof(terms[0]); i++)
         print_term(out, a, terms[i].name, terms[i].text, terms[i].field, terms[i].minus);
-    print_term(out, a, "heap", "the sum: resident, at the peak the most",
-               offsetof(struct frag_heap, resident), false);
+    print_term(out, a, "heap", "the sum: resident", offsetof(struct frag_heap, resident), false);
     fprintf(out, "  base: %.2f MiB of anonymous pages are no heap%s\n", (double)study->base / MIB,
             study->base > a->peak.resident / 2
                 ? "; it is large, and every \"heap\" above is as good as it is constant"

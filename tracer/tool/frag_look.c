@@ -17,6 +17,7 @@
 #define STEP_LEAST  1.005
 #define STEP_MOST   1.03
 #define FAT_STEP    1.05 /* resident bytes likewise, when live ones set no record */
+#define ABOUT       1.1
 #define FAT_LEAST   (1 << 20)
 #define STEP_COST_S 4.0 /* a look of so many seconds would ask for a step to twice as much */
 
@@ -81,9 +82,17 @@ static bool look(struct frag_loop *loop, struct frag_heap *ret)
     return true;
 }
 
+static double resident_of(const struct frag_heap *heap)
+{
+    return (double)(heap->resident - heap->ledger);
+}
+
+/* The peak is when most was resident, to within a tenth, and of such looks the one with the most live bytes: memory that is not
+ * given back is nearly as fat at the end as it was when it was needed. */
 static bool is_fatter(const struct frag_heap *heap, const struct frag_account *a)
 {
-    return !a->has_peak || heap->resident - heap->ledger > a->peak.resident - a->peak.ledger;
+    double now = resident_of(heap), peak = resident_of(&a->peak);
+    return !a->has_peak || now > peak * ABOUT || (now > peak / ABOUT && heap->asked > a->peak.asked);
 }
 
 /* Takes the heap over. */
