@@ -137,7 +137,7 @@ INTERLEAVE_OUT    ?= $(B)/interleave
 INTERLEAVE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -I$(INTERLEAVE_FROM) -I. $(WARN) -O1 -g -fno-builtin -fno-pie -MMD -MP
 INTERLEAVE_SRC    := $(filter-out allocator/platform.c allocator/walk%.c,$(ALLOC_SRC))
 INTERLEAVE_OBJ    := $(patsubst %.c,$(INTERLEAVE_OUT)/%.o,$(INTERLEAVE_SRC) $(wildcard tests/interleave/*.c))
-UNSEEN            := $(INTERLEAVE_OUT)/tests/interleave/scheduler.o $(INTERLEAVE_OUT)/tests/interleave/scheduler_hooks.o
+UNSEEN            := $(patsubst %,$(INTERLEAVE_OUT)/tests/interleave/%.o,scheduler scheduler_hooks explore)
 
 $(UNSEEN): $(INTERLEAVE_OUT)/%.o: %.c
 	@mkdir -p $(@D)

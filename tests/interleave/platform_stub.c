@@ -4,7 +4,8 @@
  * locks that the scheduler knows. See scheduler.h.
  *
  * Address space is handed out in granules, lowest first, so that what one thread has just returned is what the next
- * one gets. Purging does nothing: no scenario looks at contents.
+ * one gets. Fresh memory is zeroed only where descriptors lie: no
+ * scenario asks for zeroed blocks.
  */
 #include "allocator/platform.h"
 
@@ -16,6 +17,8 @@
 #define GRANULES (SCHEDULER_MEMORY / GRANULE)
 #define HEAD     ((size_t)64 << 10) /* zeroed when mapped: a chunk's head lies there */
 #define SMALL    ((size_t)3 << 20)  /* metadata, from the first granule, never returned */
+
+#define WHOLE ((size_t)32 << 10)
 
 static unsigned char in_use[GRANULES];
 static size_t small_used;
@@ -90,10 +93,17 @@ bool platform_unmap(void *p, size_t size)
     return true;
 }
 
+/* What was returned reads as zeros: a list that leads there is broken. Of large runs only the first words of each page,
+ * where the blocks of the largest class begin. */
 bool platform_purge(void *p, size_t size)
 {
-    (void)p;
-    (void)size;
+    size_t piece = size <= WHOLE ? size : 16, stride = size <= WHOLE ? size : PLATFORM_PAGE;
+    for (size_t at = 0; at < size; at += stride) {
+        scheduler_access((unsigned char *)p + at, piece, ACCESS_WRITE, HERE);
+        scheduler_atomic_begin();
+        memset((unsigned char *)p + at, 0, piece);
+        scheduler_atomic_end();
+    }
     return true;
 }
 
@@ -130,6 +140,18 @@ uint64_t platform_now_ms(void)
 int platform_thread_id(void)
 {
     return 1;
+}
+
+/* Nobody vanishes here. */
+uint32_t platform_thread_claim(void)
+{
+    return 0;
+}
+
+bool platform_thread_is_gone(uint32_t claim)
+{
+    (void)claim;
+    return false;
 }
 
 /* --- locks ------------------------------------------------------------------------------------------------------ */

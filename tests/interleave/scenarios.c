@@ -268,6 +268,38 @@ static void take_7_and_8(void)
     take(8);
 }
 
+/* 16 blocks of 1 KiB in four pages; those of the two in the middle are free again. */
+static void setup_pages(void)
+{
+    for (int i = 0; i < 16; i++)
+        take_sized(i, 1024);
+    for (int i = 4; i < 12; i++)
+        drop(i);
+}
+
+static void setup_pages_of_thread_1(void)
+{
+    scheduler_become(1);
+    setup_pages();
+    scheduler_become(0);
+}
+
+static void setup_pages_orphan(void)
+{
+    setup_pages();
+    alloc_thread_exit();
+}
+
+/* Threads 0 and 1 have ended, and go on allocating all the same. */
+static void setup_shared(void)
+{
+    scheduler_become(1);
+    alloc_thread_exit();
+    scheduler_become(0);
+    alloc_thread_exit();
+    take_many(0, POOL);
+}
+
 static void purge(void)
 {
     (void)alloc_purge();
@@ -362,32 +394,37 @@ static void drop_9(void)
 /* --- all -------------------------------------------------------------------------------------------------------- */
 
 static const struct scenario scenarios[] = {
-    {"full-while-two-free", setup_nearly_full, {take_5, drop_0, drop_1}, check, 0},
-    {"full-while-one-frees-two", setup_nearly_full, {take_5_and_6, drop_0_and_1}, check, 0},
-    {"drain-while-two-free", setup_two_full, {take_16, drop_0, drop_1}, check, 0},
-    {"drain-while-two-free-apart", setup_two_full, {take_16, drop_0, drop_5}, check, 0},
-    {"drain-returns-a-pool-another-takes", setup_two_pending, {take_20, take_21}, check, 0},
-    {"relist-while-two-free", setup_two_full, {drop_2_take_16, drop_0, drop_1}, check, 0},
-    {"owner-empties-while-one-frees", setup_full, {drop_2_and_3, drop_0_and_1}, check, 0},
-    {"exit-while-two-free-the-last", setup_usable, {leave, drop_0, drop_1}, check, 0},
-    {"exit-of-full-while-two-free", setup_full, {leave, drop_0, drop_1}, check, 0},
-    {"exit-of-full-while-all-is-freed", setup_full, {leave, drop_0_and_1, drop_2_and_3}, check, 0},
-    {"adoption-while-one-frees", setup_orphan, {drop_0, take_5}, check, 0},
-    {"adoption-while-two-free", setup_orphan_and_heap, {drop_0, drop_1, take_5}, check, 0},
-    {"two-adopt-while-one-frees", setup_full_orphan, {drop_0, take_5, take_7_and_8}, check, 0},
-    {"settle-while-two-free-orphans", setup_two_queued_orphans, {drop_1, drop_5, take_16}, check, 0},
-    {"purge-while-two-free-orphans", setup_full_orphan, {drop_0_and_1, drop_2_and_3, purge}, check, 0},
-    {"reuse-of-a-heap-with-stragglers", setup_full, {leave, drop_0, take_5}, check, 0},
-    {"mapping-moves-while-one-maps", setup_mappings, {grow_0, take_mapping_5}, check_mappings, 0},
-    {"unmap-while-two-map", setup_mappings, {drop_0, take_mapping_5, take_mapping_6}, check_mappings, 0},
-    {"fork-while-one-frees", setup_full, {fork_here, drop_0_and_1}, check, 0},
-    {"fork-while-two-work", setup_fork, {fork_here, drop_8_take_12, drop_9}, check, 0},
+    {"full-while-two-free", setup_nearly_full, {take_5, drop_0, drop_1}, check},
+    {"full-while-one-frees-two", setup_nearly_full, {take_5_and_6, drop_0_and_1}, check},
+    {"drain-while-two-free", setup_two_full, {take_16, drop_0, drop_1}, check},
+    {"drain-while-two-free-apart", setup_two_full, {take_16, drop_0, drop_5}, check},
+    {"drain-returns-a-pool-another-takes", setup_two_pending, {take_20, take_21}, check},
+    {"relist-while-two-free", setup_two_full, {drop_2_take_16, drop_0, drop_1}, check},
+    {"owner-empties-while-one-frees", setup_full, {drop_2_and_3, drop_0_and_1}, check},
+    {"exit-while-two-free-the-last", setup_usable, {leave, drop_0, drop_1}, check},
+    {"exit-of-full-while-two-free", setup_full, {leave, drop_0, drop_1}, check},
+    {"exit-of-full-while-all-is-freed", setup_full, {leave, drop_0_and_1, drop_2_and_3}, check},
+    {"adoption-while-one-frees", setup_orphan, {drop_0, take_5}, check},
+    {"adoption-while-two-free", setup_orphan_and_heap, {drop_0, drop_1, take_5}, check},
+    {"two-adopt-while-one-frees", setup_full_orphan, {drop_0, take_5, take_7_and_8}, check},
+    {"settle-while-two-free-orphans", setup_two_queued_orphans, {drop_1, drop_5, take_16}, check},
+    {"purge-while-two-free-orphans", setup_full_orphan, {drop_0_and_1, drop_2_and_3, purge}, check},
+    {"reuse-of-a-heap-with-stragglers", setup_full, {leave, drop_0, take_5}, check},
+    {"ended-threads-allocate", setup_shared, {take_5, take_16, drop_0}, check},
+    {"trim-while-two-free", setup_full, {purge, drop_0, drop_1}, check},
+    {"pages-return-while-two-free", setup_pages, {purge, drop_0, drop_1}, check},
+    {"orphans-pages-return-while-one-frees", setup_pages_orphan, {purge, drop_0_and_1}, check},
+    {"mapping-moves-while-one-maps", setup_mappings, {grow_0, take_mapping_5}, check_mappings},
+    {"unmap-while-two-map", setup_mappings, {drop_0, take_mapping_5, take_mapping_6}, check_mappings},
+    {"fork-while-one-frees", setup_full, {fork_here, drop_0_and_1}, check},
+    {"fork-while-pages-return", setup_pages_of_thread_1, {fork_here, purge}, check},
+    {"fork-while-two-work", setup_fork, {fork_here, drop_8_take_12, drop_9}, check},
 };
 
 static bool explore(const struct scenario *scenario, uint64_t limit)
 {
     struct exploration seen;
-    scheduler_explore(scenario, limit, &seen);
+    scheduler_explore(scenario, limit, true, &seen);
     printf("%-34s %9llu schedules, %8llu pruned, %5llu steps at most: %s\n", scenario->name,
            (unsigned long long)seen.schedules, (unsigned long long)seen.pruned,
            (unsigned long long)seen.longest,
@@ -402,6 +439,7 @@ static bool explore(const struct scenario *scenario, uint64_t limit)
 static bool explore_apart(const struct scenario *scenario, uint64_t limit)
 {
     int status = -1;
+    fflush(stdout);
     pid_t child = fork();
     if (child == 0)
         _exit(explore(scenario, limit) ? 0 : 1);
@@ -424,6 +462,8 @@ int main(int argc, char **argv)
         else
             name = argv[i];
     }
+    if (name == NULL)
+        failed += toys_explore(&count);
     for (unsigned i = 0; i < sizeof scenarios / sizeof *scenarios; i++) {
         if (name != NULL && strcmp(name, scenarios[i].name) != 0)
             continue;

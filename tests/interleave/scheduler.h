@@ -38,27 +38,34 @@ struct scenario {
     void (*setup)(void);
     void (*thread[THREADS_MAX])(void); /* up to the first NULL */
     void (*check)(void);               /* everybody has ended; calls expect() */
-    uint64_t limit;                    /* schedules, in the quick run */
 };
 
 struct exploration {
     uint64_t schedules, pruned, steps, longest;
+    uint64_t outcomes; /* the set of numbers (0 .. 63) that scheduler_outcome() was told */
     bool complete;
     const char *failure; /* or NULL: what did not hold, in the schedule that was printed */
 };
 
-/* `limit` 0: to the end. */
-void scheduler_explore(const struct scenario *scenario, uint64_t limit, struct exploration *ret);
+/* `limit` 0: to the end. Without `reduce`, every enabled thread at every step: to check the reduction by. */
+void scheduler_explore(const struct scenario *scenario, uint64_t limit, bool reduce, struct exploration *ret);
 
 /* In setup, check, or thread: what must hold. The first that does not ends the exploration. */
 #define expect(condition, text) ((condition) ? (void)0 : scheduler_fail(text))
 void scheduler_fail(const char *text);
+
+/* In check: this schedule ended so. */
+void scheduler_outcome(unsigned number);
 
 /* In setup and check: be the thread that thread[which] is, with its thread-local variables. */
 void scheduler_become(int which);
 
 /* In a thread: call `look` on the state as it is at this moment, and undo what it did. That is an access to everything. */
 void scheduler_snapshot(void (*look)(void));
+
+/* toys.c: do programs of a few steps end in the same ways with the reduction and without? Returns how many do not, of
+ * *ret_count. */
+unsigned toys_explore(unsigned *ret_count);
 
 /* --- for scheduler_hooks.c and platform_stub.c ------------------------------------------------------------------ */
 
