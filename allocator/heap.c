@@ -205,7 +205,7 @@ ALLOC_FAST void heap_pool_emptied(struct heap *heap, struct pool *pool)
         pool_settle_empty(heap, pool);
     /* A program that only frees comes by nowhere else. The pool may be gone by now. */
     if (++heap->events % EVENTS_PER_LOOK == 0 && purge_due(heap))
-        (void)heap_trim(heap, false);
+        (void)heap_trim(heap, PURGE_RESTED);
     heap_leave(heap);
 }
 
@@ -259,7 +259,7 @@ static struct pool *pool_obtain_at_last(struct heap *heap, unsigned class)
     struct pool *pool = pool_obtain(heap, class);
     if (pool != NULL)
         return pool;
-    (void)heap_trim(heap, true);
+    (void)heap_trim(heap, PURGE_ALL);
     return pool_obtain(heap, class);
 }
 
@@ -292,7 +292,7 @@ bool heap_refill(struct heap *heap, unsigned class)
     if (heap_drain(heap) && ring_search(heap, class))
         return true;
     if (purge_due(heap))
-        (void)heap_trim(heap, false);
+        (void)heap_trim(heap, PURGE_RESTED);
     /* An adopted pool may have been mended down to nothing: hence the loop. */
     while (pool_obtain_at_last(heap, class) != NULL)
         if (ring_search(heap, class))
@@ -312,16 +312,16 @@ void heap_empty_bin(struct heap *heap, unsigned class)
 }
 
 /* Frees into a pool with purged pages take the slow path. */
-static bool pool_trim_pages(struct heap *heap, struct pool *pool, bool force)
+static bool pool_trim_pages(struct heap *heap, struct pool *pool, enum purge_what what)
 {
-    if (!pool_purge_pages(pool, force))
+    if (!pool_purge_pages(pool, what))
         return false;
     own_remove(heap, pool);
     return true;
 }
 
 /* true when pages were returned. Slots are not: they wait for their tick. */
-static bool class_trim(struct heap *heap, unsigned class, bool force)
+static bool class_trim(struct heap *heap, unsigned class, enum purge_what what)
 {
     bool any = false;
     unsigned left = 0;
@@ -333,7 +333,7 @@ static bool class_trim(struct heap *heap, unsigned class, bool force)
     for (struct pool *pool = heap->current[class], *next; left > 0; left--, pool = next) {
         next = pool->next;
         if (!pool_is_empty(pool)) {
-            any |= pool_trim_pages(heap, pool, force);
+            any |= pool_trim_pages(heap, pool, what);
             continue;
         }
         pool_leave(heap, pool);
@@ -355,14 +355,14 @@ static void full_trim(struct heap *heap)
     }
 }
 
-bool heap_trim(struct heap *heap, bool force)
+bool heap_trim(struct heap *heap, enum purge_what what)
 {
     bool any = false;
     (void)heap_drain(heap);
     full_trim(heap);
     state_lock(LOCK_ARENA);
     for (unsigned class = 0; class < CLASS_COUNT; class ++)
-        any |= class_trim(heap, class, force);
+        any |= class_trim(heap, class, what);
     purge_tick();
     state_unlock(LOCK_ARENA);
     return any;

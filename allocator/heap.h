@@ -33,6 +33,7 @@
 
 #include "allocator/layout.h"
 #include "allocator/platform.h"
+#include "allocator/pool_pages.h"
 
 /* A heap for the calling thread; NULL when out of memory. Takes the arena lock. */
 struct heap *heap_attach(void);
@@ -65,15 +66,15 @@ void heap_free(struct heap *heap, struct pool *pool, void *p);
 /* Relist what others freed into. true when there was anything. */
 bool heap_drain(struct heap *heap);
 /* Give back every pool that is empty, and of the others the pages that hold no live block and rested since the last
- * trim (force: all such pages). Takes the arena lock. true when such pages were returned. */
-bool heap_trim(struct heap *heap, bool force);
+ * trim (or as `what` says). Takes the arena lock. true when such pages were returned. */
+bool heap_trim(struct heap *heap, enum purge_what what);
 
 /* --- under the arena lock ------------------------------------------------------------------------------- */
 
 /* Look at the orphans somebody freed into, and at idle heaps. */
 void orphanage_tend(void);
 /* As heap_trim() does it: the pages of orphans without a live block. */
-void orphanage_purge_pages(bool force);
+void orphanage_purge_pages(enum purge_what what);
 /* Take over a pool that is on no list and QUIET; releases it when it is empty. */
 void orphanage_take(struct pool *pool);
 /* A pool of this class for `heap`, on no list yet; NULL when there is none. */

@@ -115,7 +115,8 @@ struct pool {
     uint8_t spare : 1;        /* empty, and counted in heap.spare_pages. Owner */
     uint8_t passed : 1;       /* had nothing to hand out when last asked. Owner */
     uint8_t shorts : 4;       /* how often its list came back short, lately. Owner */
-    uint8_t age;              /* pool_pages.c: whether free_list rests. Owner */
+    uint8_t age : 7;          /* pool_pages.c: whether free_list rests. Owner */
+    uint8_t searched : 1;     /* as it rests, no more pages of it can go back. Owner */
     uint16_t blocks;          /* carved, and not purged: those that `used` and free_list are of. Owner */
     uint32_t purged; /* 1 << page: given back, its blocks are on no list (pool_pages.h). Owner; read by any */
 

@@ -107,12 +107,12 @@ void orphanage_tend(void)
 }
 
 /* Only pools that have something free: the full ones have no such page. */
-void orphanage_purge_pages(bool force)
+void orphanage_purge_pages(enum purge_what what)
 {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         struct pool *first = alloc_state.orphanage.current[class], *pool = first;
         for (bool more = first != EMPTY_POOL; more; more = pool != first) {
-            (void)pool_purge_pages(pool, force);
+            (void)pool_purge_pages(pool, what);
             pool = pool->next;
         }
     }

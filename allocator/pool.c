@@ -37,6 +37,7 @@ bool pool_init(struct pool *pool, struct heap *owner, unsigned class, bool fresh
     pool->shorts = 0;
     pool->torn_list = 0;
     pool->age = 0;
+    pool->searched = false;
     pool->blocks = 0;
     store_relaxed(&pool->purged, 0);
     pool->next = pool->prev = pool->pending_next = NULL;

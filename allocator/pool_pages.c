@@ -94,15 +94,24 @@ static void pages_return(const struct pool *pool, uint32_t pages)
     }
 }
 
-/* Has the free list rested since the last call? Eight bits of what changes with every free are enough: a wrong yes
+/* Has the free list rested since the last call? A few bits of what changes with every free are enough: a wrong yes
  * costs a page fault. */
 static bool pool_rested(struct pool *pool)
 {
     uint64_t now = pool->free_list ^ (uint64_t)pool->used << 17;
-    uint8_t age = (uint8_t)(now >> 4 ^ now >> 12 ^ now >> 20);
+    uint8_t age = (now >> 4 ^ now >> 11 ^ now >> 18) & 127;
     bool same = pool->age == age;
-    pool->age = age;
+    pool->age = age & 127;
+    pool->searched = pool->searched && same;
     return same;
+}
+
+static bool pool_is_wanted(struct pool *pool, enum purge_what what)
+{
+    bool rested = pool_rested(pool);
+    if (list_first(pool->free_list, alloc_root_data.secret) == NULL)
+        return false;
+    return what == PURGE_ALL || (rested && !pool->searched);
 }
 
 /* What others freed counts too. */
@@ -113,16 +122,15 @@ static void remote_to_free_list(struct pool *pool)
         pool_retake(pool, &list);
 }
 
-bool pool_purge_pages(struct pool *pool, bool force)
+bool pool_purge_pages(struct pool *pool, enum purge_what what)
 {
     struct free_marks marks = {{0}};
     if (pool->full || pool->torn)
         return false;
     remote_to_free_list(pool);
-    bool rested = pool_rested(pool);
-    if ((!rested && !force) || list_first(pool->free_list, alloc_root_data.secret) == NULL ||
-        !free_list_mark(pool, &marks))
+    if (!pool_is_wanted(pool, what) || !free_list_mark(pool, &marks))
         return false;
+    pool->searched = true;
     uint32_t pages = carved_pages(pool) & ~used_pages(pool, &marks) & ~pool->purged;
     if (pages == 0)
         return false;
@@ -137,6 +145,7 @@ bool pool_purge_pages(struct pool *pool, bool force)
     pool->blocks = (uint16_t)(pool->blocks - gone);
     pages_return(pool, pages);
     (void)pool_rested(pool);
+    pool->searched = true;
     return true;
 }
 

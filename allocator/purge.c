@@ -33,7 +33,7 @@ void purge_tick(void)
         return;
     alloc_state.next_tick_ms = now + tick_length(decay);
     orphanage_tend();
-    orphanage_purge_pages(false);
+    orphanage_purge_pages(PURGE_RESTED);
     if (alloc_state.dirty_slots != 0)
         (void)chunks_purge(false);
 }
@@ -41,7 +41,7 @@ void purge_tick(void)
 bool purge_all_locked(void)
 {
     orphanage_tend();
-    orphanage_purge_pages(true);
+    orphanage_purge_pages(PURGE_ALL);
     bool any = chunks_purge(true);
     return mappings_retry_unmap() || any;
 }
@@ -79,11 +79,11 @@ bool alloc_purge(void)
     deferred_drain();
     if (own != NULL && own != EXITED_HEAP && !thread_is_nested() && load_relaxed(&own->busy) == 0) {
         heap_enter(own);
-        any = heap_trim(own, true);
+        any = heap_trim(own, PURGE_ALL);
         heap_leave(own);
     }
     state_lock(LOCK_SHARED_HEAP);
-    any |= heap_trim(&alloc_state.shared, true);
+    any |= heap_trim(&alloc_state.shared, PURGE_ALL);
     state_unlock(LOCK_SHARED_HEAP);
     state_lock(LOCK_ARENA);
     any |= purge_all_locked();
