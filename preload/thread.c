@@ -29,8 +29,8 @@ static void thread_ends(void *value)
 }
 
 /* Neither of these allocates: key_create takes a slot of a static array, and a key below 32 has its value in
- * the thread's own descriptor. With no key left, threads' heaps are found abandoned by the allocator or not
- * at all. */
+ * the thread's own descriptor. With no key left, threads' heaps are found when somebody needs
+ * one (allocator/vanished.h); so are those of threads that call us for the first time in a destructor. */
 void thread_start(void)
 {
     end_key_is_made = pthread_key_create(&end_key, thread_ends) == 0;

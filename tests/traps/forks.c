@@ -249,7 +249,7 @@ static void fork_in_a_handler_that_met_malloc(void)
 
 /* --- ids that are not what they seem: heaps of the living are nobody else's ------------------------------ */
 
-#define CROWD 40
+#define CROWD 20
 
 static pthread_barrier_t crowd_stands;
 
@@ -273,13 +273,21 @@ static void churn(unsigned seed)
         free(slots[i].p);
 }
 
+static volatile int crowd_is_sent;
+
+/* The first ones only have a heap each; those that come when heaps are looked for use theirs all the time. */
 static void *stands_in_crowd(void *argument)
 {
-    void *p = malloc(500);
-    pthread_barrier_wait(&crowd_stands);
-    churn((unsigned)(uintptr_t)&p);
-    free(p);
+    int number = *(int *)argument;
     free(argument);
+    free(malloc(500)); /* now it has a heap */
+    pthread_barrier_wait(&crowd_stands);
+    while (!crowd_is_sent) {
+        if (number < CROWD - 8)
+            usleep(1000);
+        else
+            churn((unsigned)number);
+    }
     return malloc(300);
 }
 
@@ -289,11 +297,17 @@ static void crowd_comes_and_goes(void)
     pthread_t threads[CROWD];
     void *result;
     for (int round = 0; round < 2; round++) {
-        pthread_barrier_init(&crowd_stands, NULL, CROWD);
-        for (int i = 0; i < CROWD; i++)
-            REQUIRE(pthread_create(&threads[i], NULL, stands_in_crowd, malloc(40)) == 0);
-        for (unsigned i = 0; i < 30; i++)
+        crowd_is_sent = 0;
+        pthread_barrier_init(&crowd_stands, NULL, CROWD + 1);
+        for (int i = 0; i < CROWD; i++) {
+            int *number = malloc(sizeof(*number));
+            *number = i;
+            REQUIRE(pthread_create(&threads[i], NULL, stands_in_crowd, number) == 0);
+        }
+        pthread_barrier_wait(&crowd_stands);
+        for (unsigned i = 0; i < 15; i++)
             churn(i);
+        crowd_is_sent = 1;
         for (int i = 0; i < CROWD; i++)
             pthread_join(threads[i], &result), free(result);
     }
