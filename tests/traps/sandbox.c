@@ -55,6 +55,7 @@ static void filter_install(struct filter *filter, unsigned otherwise)
 static const unsigned short our_calls[] = {SYS_mmap,     SYS_munmap, SYS_mremap, SYS_madvise,
                                            SYS_mprotect, SYS_futex,  SYS_write};
 
+/* libunwind, which recording uses at a stack's first sight, asks for these. */
 static const unsigned short recorders_calls[] = {SYS_rt_sigprocmask, SYS_getpid, SYS_gettid};
 
 /* exit and exit_group end the check. */
