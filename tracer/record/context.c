@@ -75,7 +75,7 @@ static struct context *collect(uint32_t count)
     if (count < look_at)
         return NULL;
     for (struct context *c = all; c; c = c->next) {
-        if (!c->walking && platform_thread_is_gone(c->in_use)) {
+        if (!__atomic_load_n(&c->walking, __ATOMIC_RELAXED) && platform_thread_is_gone(c->in_use)) {
             c->in_use = c->epoch = 0;
             found = c;
             gone++;
