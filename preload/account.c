@@ -108,7 +108,7 @@ static void wait_for_answer(struct account_page *mine, uint32_t event)
 static void __attribute__((noinline, cold)) stand_still(struct account_page *mine, uint32_t event)
 {
     uint32_t runs = ACCOUNT_RUNS;
-    if (mine == &nobody ||
+    if (mine == &nobody || __atomic_load_n(&alone, __ATOMIC_RELAXED) ||
         !__atomic_compare_exchange_n(&mine->event, &runs, event, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
         return;
     kernel_call(SYS_futex, (long)&mine->event, FUTEX_WAKE, 1);
