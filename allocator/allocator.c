@@ -365,8 +365,8 @@ void alloc_keep_ledger(void)
     state_lock(LOCK_ARENA);
     alloc_state.keep_ledger = true;
     if (heap != NULL && heap != EXITED_HEAP)
-        (void)heap_abandon(heap);
-    (void)heap_abandon(&alloc_state.shared);
+        (void)heap_abandon(heap, true);
+    (void)heap_abandon(&alloc_state.shared, true);
     state_unlock(LOCK_ARENA);
     state_unlock(LOCK_SHARED_HEAP);
     fast_paths_update();

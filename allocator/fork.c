@@ -85,7 +85,7 @@ void heap_save_bins(const struct heap *heap)
 static void heaps_settle(void)
 {
     alloc_state.idle_heaps = NULL;
-    alloc_state.stragglers = 0;
+    alloc_state.stragglers = alloc_state.idle_pages = 0;
     heap_reset(&alloc_state.orphanage);
     store_relaxed(&alloc_state.shared.pending, NULL);
     for (struct heap *heap = alloc_state.all_heaps; heap != NULL; heap = heap->next_all) {

@@ -20,8 +20,9 @@
  * finds out whether it is empty (released) or has space (up for adoption). So frees into the pools of dead
  * threads are neither lost nor searched for.
  *
- * A heap's states: attached (a thread's), idle (on the list of idle heaps; it may still own pools that were
- * QUEUED when its thread ended; they are taken to the orphanage when they arrive), the orphanage, the shared
+ * A heap's states: attached (a thread's), idle (on the list of idle heaps; it keeps some empty pools for its next
+ * thread, and may still own pools that were QUEUED when its thread ended; they are taken to the orphanage when they
+ * arrive), the orphanage, the shared
  * heap.
  *
  * Threads: heap_* on the caller's own heap, unless said otherwise.
@@ -80,8 +81,10 @@ void orphanage_take(struct pool *pool);
 /* A pool of this class for `heap`, on no list yet; NULL when there is none. */
 struct pool *orphanage_adopt(struct heap *heap, unsigned class);
 /* Everything it lists goes to the orphanage, but for pools on their way to its pending stack: these stay on
- * `full`. Returns how many. */
-unsigned heap_abandon(struct heap *heap);
+ * `full`, and their number is returned; and, unless `all`, for some empty ones, which stay spares. */
+unsigned heap_abandon(struct heap *heap, bool all);
+/* Idle heaps give back the spares they kept, those that were idle at the last call as well, or all. */
+void idle_heaps_trim(bool all);
 /* heap_detach() of any heap whose thread does nothing with it any more. */
 void heap_retire(struct heap *heap);
 /* heap_drain() that releases nothing. */

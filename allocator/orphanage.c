@@ -16,6 +16,8 @@
 
 /* How many orphans of one class to look at: they may all be queued, or without a ledger. */
 #define ADOPT_TRIES 8
+/* Pages of empty pools that a heap keeps for its next thread, until two ticks later: 512 KiB. */
+#define IDLE_PAGES 128u
 
 /* --- the orphanage -------------------------------------------------------------------------------------- */
 
@@ -118,6 +120,30 @@ void orphanage_purge_pages(enum purge_what what)
     }
 }
 
+static void class_return(struct heap *heap, unsigned class)
+{
+    while (heap->current[class] != EMPTY_POOL) {
+        struct pool *pool = heap->current[class];
+        heap_forget_spare(heap, pool);
+        ring_remove(&heap->current[class], pool, EMPTY_POOL);
+        own_remove(heap, pool);
+        pool_release(pool);
+    }
+}
+
+/* `events` counts the looks that found the heap idle. */
+void idle_heaps_trim(bool all)
+{
+    for (struct heap *heap = alloc_state.idle_heaps; heap != NULL; heap = heap->next_idle) {
+        if (heap->spare_pages == 0 || (heap->events++ == 0 && !all))
+            continue;
+        alloc_state.idle_pages -= heap->spare_pages;
+        for (unsigned class = 0; class < CLASS_COUNT; class ++)
+            class_return(heap, class);
+        heap->slots = 0;
+    }
+}
+
 static bool orphan_suits(const struct pool *pool)
 {
     return pool->ledger != NULL || !alloc_state.keep_ledger;
@@ -189,6 +215,7 @@ struct heap *heap_attach(void)
     if (heap != NULL) {
         alloc_state.idle_heaps = heap->next_idle;
         alloc_state.stragglers -= ring_length(heap->full);
+        alloc_state.idle_pages -= heap->spare_pages;
     } else {
         heap = heap_create();
     }
@@ -198,26 +225,46 @@ struct heap *heap_attach(void)
     return heap;
 }
 
-static void class_abandon(struct heap *heap, unsigned class)
+/* Nothing of it is out, and nobody else will ever push to it. */
+static bool pool_may_stay(const struct heap *heap, const struct pool *pool)
 {
+    return !pool->torn && pool->used == 0 && REMOTE_COUNT(load_acquire(&pool->remote)) == 0 &&
+           heap->spare_pages + pool_resident_pages(pool) <= IDLE_PAGES;
+}
+
+/* The pools that stay are spares again. */
+static void class_abandon(struct heap *heap, unsigned class, bool all)
+{
+    struct pool *kept = EMPTY_POOL;
     heap_empty_bin(heap, class);
     while (heap->current[class] != EMPTY_POOL) {
         struct pool *pool = heap->current[class];
-        pool->spare = pool->passed = false;
         ring_remove(&heap->current[class], pool, EMPTY_POOL);
+        pool->spare = pool->passed = false;
+        if (!all && pool_may_stay(heap, pool)) {
+            pool->spare = true;
+            heap->spare_pages += pool_resident_pages(pool);
+            heap->slots += pool->slots;
+            ring_append(&kept, pool, EMPTY_POOL);
+            continue;
+        }
+        own_remove(heap, pool);
         orphanage_take(pool);
     }
+    heap->current[class] = kept;
 }
 
-unsigned heap_abandon(struct heap *heap)
+unsigned heap_abandon(struct heap *heap, bool all)
 {
     (void)heap_drain_locked(heap);
+    heap->spare_pages = heap->slots = 0;
     for (unsigned class = 0; class < CLASS_COUNT; class ++)
-        class_abandon(heap, class);
+        class_abandon(heap, class, all);
     unsigned left = 0;
     for (unsigned i = ring_length(heap->full); i > 0; i--) {
         struct pool *pool = heap->full;
         pool_undisguise(pool);
+        own_remove(heap, pool);
         if (!remote_change(pool, REMOTE_WATCHED, REMOTE_QUIET)) {
             heap->full = pool->next;
             left++;
@@ -226,14 +273,14 @@ unsigned heap_abandon(struct heap *heap)
         ring_remove(&heap->full, pool, NULL);
         orphanage_take(pool);
     }
-    heap->spare_pages = heap->slots = 0;
-    own_reset(heap);
     return left;
 }
 
 void heap_retire(struct heap *heap)
 {
-    alloc_state.stragglers += heap_abandon(heap);
+    alloc_state.stragglers += heap_abandon(heap, false);
+    alloc_state.idle_pages += heap->spare_pages;
+    heap->events = 0;
     heap->attached = 0;
     heap->next_idle = alloc_state.idle_heaps;
     alloc_state.idle_heaps = heap;

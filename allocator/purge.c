@@ -20,7 +20,8 @@ static uint64_t tick_length(int64_t decay)
 /* Then not even the clock is looked at: a small program has no use for its pages. */
 static bool nothing_to_do(void)
 {
-    return alloc_state.dirty_slots == 0 && alloc_state.orphanage.slots == 0 && alloc_state.stragglers == 0;
+    return alloc_state.dirty_slots == 0 && alloc_state.orphanage.slots == 0 && alloc_state.idle_pages == 0 &&
+           alloc_state.stragglers == 0;
 }
 
 void purge_tick(void)
@@ -34,6 +35,7 @@ void purge_tick(void)
     alloc_state.next_tick_ms = now + tick_length(decay);
     orphanage_tend();
     orphanage_purge_pages(PURGE_RESTED);
+    idle_heaps_trim(false);
     if (alloc_state.dirty_slots != 0)
         (void)chunks_purge(false);
 }
@@ -42,6 +44,7 @@ bool purge_all_locked(void)
 {
     orphanage_tend();
     orphanage_purge_pages(PURGE_ALL);
+    idle_heaps_trim(true);
     bool any = chunks_purge(true);
     return mappings_retry_unmap() || any;
 }

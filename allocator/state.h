@@ -42,6 +42,7 @@ struct alloc_state {
 
     struct heap *all_heaps;
     struct heap *idle_heaps; /* no thread has them; reused before a new one */
+    uint32_t idle_pages;     /* of empty pools that idle heaps keep */
     uint32_t stragglers;     /* pools that idle heaps still own */
     struct heap orphanage;   /* owns the pools of threads that ended */
     struct heap shared;      /* LOCK_SHARED_HEAP: serves threads that ended, and interrupted slow paths */
