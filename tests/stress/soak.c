@@ -25,13 +25,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WORKERS        2
-#define SLOTS          6000
-#define LIVE_BYTES     ((size_t)24 << 20) /* each worker's */
-#define LIFE_STEPS     3000000u           /* of one worker thread, on average */
-#define MAILBOXES      256
-#define REST_STEPS     4096
-#define REST_US        5000 /* after so many steps: a soak leaves most of the machine to others */
+#define WORKERS    2
+#define SLOTS      6000
+#define LIVE_BYTES ((size_t)24 << 20) /* each worker's */
+#define LIFE_STEPS 3000000u           /* of one worker thread, on average */
+#define MAILBOXES  256
+#define REST_STEPS 4096
+#define REST_US                                                                                              \
+    16000 /* from one rest to the next: what is cached grows with the pace, and that must not be the machine's load */
 #define SAMPLE_SECONDS 10
 #define SAMPLES_MAX    20000
 #define SLOPE_MOST     64.0 /* KiB a minute */
@@ -190,15 +191,33 @@ static void fork_once(void)
     __atomic_fetch_add(&forks, 1, __ATOMIC_RELAXED);
 }
 
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+/* The same number of steps a second, busy machine or not. */
+static void pace(double *due)
+{
+    double wait = (*due += REST_US / 1e6) - now();
+    if (wait > 0)
+        usleep((useconds_t)(wait * 1e6));
+    else
+        *due -= wait; /* late: no hurry afterwards */
+}
+
 static void *live_once(void *arg)
 {
     struct worker *self = arg;
+    double due = now();
     uint64_t life = LIFE_STEPS / 2 + next_random(&self->seed) % LIFE_STEPS;
     for (uint64_t step = 0; step < life && !stopped(); step++) {
         worker_step(self, step);
         if (step % REST_STEPS == 0) {
             __atomic_fetch_add(&operations, REST_STEPS, __ATOMIC_RELAXED);
-            usleep(REST_US);
+            pace(&due);
         }
         if (next_random(&self->seed) % 20000000 == 0)
             fork_once();
@@ -268,13 +287,6 @@ static double slope(double *ret_error)
     }
     *ret_error = n > 2 && tt > 0 ? sqrt(left / (n - 2) / tt) : INFINITY;
     return steep;
-}
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
 static void watch(double seconds)
