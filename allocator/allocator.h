@@ -28,7 +28,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ALLOC_LEDGER_BYTES 16
+#define ALLOC_LEDGER_BYTES      16
+#define ALLOC_POOL_SIZE_MAX     ((size_t)32 << 10) /* what is larger is a span or a mapping */
+#define ALLOC_MAPPING_ALIGNMENT ((size_t)4 << 20)  /* at least; no span starts there */
 
 enum alloc_status {
     ALLOC_OK,

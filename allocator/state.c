@@ -36,6 +36,9 @@ struct alloc_state alloc_state = {
     .shared = {.own = OWN_NOTHING, .current = NO_POOLS},
 };
 
+_Static_assert(ALLOC_POOL_SIZE_MAX == POOL_SIZE_MAX && ALLOC_MAPPING_ALIGNMENT == CHUNK_SIZE,
+               "what allocator.h says of the layout");
+
 struct alloc_root alloc_root_data = {
     .magic = LAYOUT_MAGIC,
     .layout_version = LAYOUT_VERSION,

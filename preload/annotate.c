@@ -89,9 +89,9 @@ EXPORT void __lsan_ignore_object(const void *p)
     enum alloc_status status = alloc_find(p, &block);
     if (status == ALLOC_OK || status == ALLOC_INTERIOR) {
         struct ledger_entry *entry = block.ledger;
-        if (entry)
+        if (entry && entry->state != LEDGER_FREED) /* a freed one has no flags, and is no leak */
             entry->flags |= LEDGER_IGNORED;
-        else
+        else if (!entry)
             table_add((uintptr_t)block.start, (uintptr_t)block.start + block.capacity, ANNOTATION_IGNORE);
     }
     thread_leave();

@@ -17,6 +17,7 @@
 
 #include "allocator/fast.h"
 #include "preload/foreign.h"
+#include "preload/harden.h"
 
 #define PAGE          4096u
 #define ALIGN_DEFAULT 16u
@@ -169,7 +170,7 @@ EXPORT void *pvalloc(size_t size)
 
 EXPORT size_t malloc_usable_size(void *p)
 {
-    size_t size = p ? alloc_usable_size(p) : 0;
+    size_t size = !p ? 0 : face_state.hardened ? harden_usable_size(p) : alloc_usable_size(p);
     return size || !p || alloc_is_ours(p) ? size : foreign_usable_size(p);
 }
 

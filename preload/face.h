@@ -39,9 +39,10 @@
 struct face_state {
     bool started;    /* settings are read and applied */
     bool recording;  /* record_start() has succeeded */
+    bool hardened;   /* harden=1: harden.c stands between us and the allocator. By the first call only */
     bool freezing;   /* freeze_start() was called: the channel and the hooks are there */
     bool accounting; /* account_start() has succeeded: sizes are counted, no stacks (account.h) */
-    bool watched;    /* recording or accounting */
+    bool watched;    /* recording, hardened or accounting */
 };
 extern struct face_state face_state;
 

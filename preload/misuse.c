@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "preload/face.h"
+#include "preload/freed.h"
 #include "preload/line.h"
 #include "preload/preload.h"
 #include "preload/thread.h"
@@ -50,11 +51,25 @@ struct suspect {
     struct ledger_entry entry;
 };
 
+/* Where the allocator no longer knows the block, what was freed lately may still name it. */
 static void suspect_look_up(struct suspect *suspect)
 {
+    struct freed_block freed;
     alloc_find(suspect->p, &suspect->block);
     if (suspect->block.start && suspect->block.ledger)
         suspect->entry = *(const struct ledger_entry *)suspect->block.ledger;
+    if ((suspect->status != ALLOC_FOREIGN && suspect->status != ALLOC_DOUBLE_FREE) ||
+        suspect->entry.state != LEDGER_NEVER || !freed_find(suspect->p, &freed))
+        return;
+    suspect->status = ALLOC_DOUBLE_FREE;
+    if (!suspect->block.start)
+        suspect->block = (struct alloc_block){suspect->p, freed.size, NULL};
+    if (freed.site != 0)
+        suspect->entry = (struct ledger_entry){.site = freed.site,
+                                               .size_low = (uint32_t)freed.size,
+                                               .size_high = (uint16_t)(freed.size >> 32),
+                                               .state = LEDGER_FREED,
+                                               .free_site = freed.free_site};
 }
 
 static uint64_t suspect_size(const struct suspect *suspect)
@@ -66,6 +81,29 @@ static void line_block(struct line *line, const struct suspect *suspect)
 {
     line_number(line, (int64_t)suspect_size(suspect));
     line_text(line, "-byte block");
+}
+
+/* "100-byte block, class 112"; a span and a mapping have no class but a length. */
+static void line_block_and_class(struct line *line, const struct suspect *suspect)
+{
+    uint64_t capacity = suspect->block.capacity;
+    if (suspect_size(suspect) == 0 && capacity == 0) {
+        line_text(line, "large block");
+        return;
+    }
+    line_block(line, suspect);
+    if (capacity <= ALLOC_POOL_SIZE_MAX)
+        line_text(line, ", class ");
+    else if (((uintptr_t)suspect->block.start & (ALLOC_MAPPING_ALIGNMENT - 1)) == 0)
+        line_text(line, ", mapping of ");
+    else
+        line_text(line, ", span of ");
+    line_number(line, (int64_t)capacity);
+}
+
+static bool suspect_is_freed(const struct suspect *suspect)
+{
+    return suspect->entry.state == LEDGER_FREED;
 }
 
 static void say_headline(const char *call, const struct suspect *suspect)
@@ -85,8 +123,8 @@ static void say_headline(const char *call, const struct suspect *suspect)
         line_text(&line, " (");
         line_number(&line, (char *)suspect->p - (char *)suspect->block.start);
         line_text(&line, " bytes into a ");
-        line_block(&line, suspect);
-        line_text(&line, suspect->entry.state == LEDGER_FREED ? " that was freed)" : ")");
+        line_block_and_class(&line, suspect);
+        line_text(&line, suspect_is_freed(suspect) ? ", that was freed)" : ")");
     } else if (suspect->status == ALLOC_INTERIOR) {
         line_text(&line, " (not the start of a block)");
     } else if (suspect->status == ALLOC_FOREIGN) {
@@ -95,7 +133,7 @@ static void say_headline(const char *call, const struct suspect *suspect)
         line_text(&line, " (memory beside it was overwritten)");
     } else if (suspect->block.start) {
         line_text(&line, " (");
-        line_block(&line, suspect);
+        line_block_and_class(&line, suspect);
         line_text(&line, ")");
     }
     line_end_of_message(&line);
@@ -135,22 +173,29 @@ static void say_stack(const char *title, int64_t number, uint32_t site)
     }
 }
 
-static void say_stacks(const struct suspect *suspect)
+/* What is told from within a call of the library (a canary, poison, a list) comes with one entry more; the stack can be
+ * taken all the same, since that call has taken its own already. */
+static void say_stacks(const struct suspect *suspect, const char *now, unsigned entries)
 {
-    bool outermost = thread_enter();
+    bool may_capture = thread_flags.inside <= entries && thread_face.life != THREAD_ENDED;
+    thread_enter();
     if (suspect->entry.state != LEDGER_NEVER && suspect->entry.site != 0)
         say_stack("  the block was allocated by", -1, suspect->entry.site);
-    if (outermost && thread_face.life != THREAD_ENDED)
-        say_stack(suspect->status == ALLOC_CORRUPT ? "  found by thread " : "  now freed by thread ",
-                  syscall(SYS_gettid), record_capture());
+    if (suspect_is_freed(suspect) && suspect->entry.free_site != 0)
+        say_stack("  first freed by", -1, suspect->entry.free_site);
+    if (may_capture)
+        say_stack(now, syscall(SYS_gettid), record_capture());
     thread_leave();
 }
 
+#define NOW_FREED "  now freed by thread "
+#define FOUND_BY  "  found by thread "
+
 /* The stacks, and what the policy says. */
-static void say_rest(const struct suspect *suspect)
+static void say_rest(const struct suspect *suspect, const char *now, unsigned entries)
 {
     if (face_state.recording)
-        say_stacks(suspect);
+        say_stacks(suspect, now, entries);
     if (settings_get()->misuse == MISUSE_ABORT)
         abort();
 }
@@ -163,7 +208,7 @@ COLD void misuse_report(const char *call, void *p, enum alloc_status status)
         return;
     suspect_look_up(&suspect);
     say_headline(call, &suspect);
-    say_rest(&suspect);
+    say_rest(&suspect, status == ALLOC_CORRUPT ? FOUND_BY : NOW_FREED, 0);
     errno = saved;
 }
 
@@ -184,26 +229,71 @@ COLD void misuse_mismatch(const char *call, void *p, const struct ledger_entry *
     line_block(&line, &suspect);
     line_text(&line, strcmp(call, "free") == 0 ? " of operator new)" : " not of operator new)");
     line_end_of_message(&line);
-    say_stacks(&suspect);
+    say_stacks(&suspect, NOW_FREED, 0);
     errno = saved;
+}
+
+/* --- memory that was written to ------------------------------------------------------------------- */
+
+static void say_written(const struct suspect *suspect, const void *at)
+{
+    struct line line;
+    line_start(&line, "heaptally: free memory was written to at ");
+    line_hex(&line, (uintptr_t)at);
+    if (suspect->block.start) {
+        int64_t offset = (const char *)at - (const char *)suspect->block.start;
+        line_text(&line, " (");
+        if (offset > 0) {
+            line_number(&line, offset);
+            line_text(&line, " bytes into a ");
+        }
+        line_block_and_class(&line, suspect);
+        line_text(&line, ", that was freed)");
+    }
+    line_end_of_message(&line);
+    say_rest(suspect, FOUND_BY, 1);
 }
 
 COLD void misuse_corruption(const void *block)
 {
     int saved = errno;
     struct suspect suspect = {.p = (void *)(uintptr_t)block, .status = ALLOC_CORRUPT};
+    if (settings_get()->misuse == MISUSE_IGNORE)
+        return;
+    alloc_find(block, &suspect.block);
+    if (suspect.block.start && suspect.block.ledger)
+        suspect.entry = *(const struct ledger_entry *)suspect.block.ledger;
+    say_written(&suspect, block);
+    errno = saved;
+}
+
+COLD void misuse_written(const struct alloc_block *block, const struct ledger_entry *entry, const void *at)
+{
+    int saved = errno;
+    struct suspect suspect = {block->start, ALLOC_CORRUPT, *block, *entry};
+    if (settings_get()->misuse == MISUSE_IGNORE)
+        return;
+    say_written(&suspect, at);
+    errno = saved;
+}
+
+COLD void misuse_overflow(const struct alloc_block *block, const struct ledger_entry *entry, const void *at,
+                          const char *seen_by)
+{
+    int saved = errno;
+    struct suspect suspect = {block->start, ALLOC_CORRUPT, *block, *entry};
     struct line line;
     if (settings_get()->misuse == MISUSE_IGNORE)
         return;
-    suspect_look_up(&suspect);
-    line_start(&line, "heaptally: free memory was written to at ");
-    line_hex(&line, (uintptr_t)block);
-    if (suspect.block.start) {
-        line_text(&line, " (");
-        line_block(&line, &suspect);
-        line_text(&line, " that was freed)");
-    }
+    line_start(&line, "heaptally: overflow of ");
+    line_hex(&line, (uintptr_t)block->start);
+    line_text(&line, " (");
+    line_block_and_class(&line, &suspect);
+    line_text(&line, "): byte ");
+    line_number(&line, (const char *)at - (const char *)block->start);
+    line_text(&line, " was written to, seen by ");
+    line_text(&line, seen_by);
     line_end_of_message(&line);
-    say_rest(&suspect);
+    say_rest(&suspect, FOUND_BY, 1);
     errno = saved;
 }

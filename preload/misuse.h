@@ -2,10 +2,12 @@
 /*
  * misuse.h - a wrong pointer came in: one clear line on stderr, with record=1 the stacks, then the policy.
  *
- *   heaptally: double free of 0x7f3c40001240 (64-byte block) in prog pid 4711
+ *   heaptally: double free of 0x7f3c40001240 (60-byte block, class 64) in prog pid 4711
  *     the block was allocated by:
  *       #0 prog+0x1189
  *       ...
+ *     first freed by:
+ *       #0 prog+0x11a7
  *     now freed by thread 4711:
  *       #0 prog+0x11c2
  *
@@ -31,5 +33,12 @@ void misuse_mismatch(const char *call, void *p, const struct ledger_entry *entry
 
 /* Free memory was found written over: alloc_on_corruption()'s callee. */
 void misuse_corruption(const void *block);
+
+/* harden=1: the byte at `at`, in a block that waits in quarantine, is not as it was left. */
+void misuse_written(const struct alloc_block *block, const struct ledger_entry *entry, const void *at);
+
+/* harden=1: the byte at `at`, behind what was asked for, is not as it was left; seen by "free", "realloc", "exit". */
+void misuse_overflow(const struct alloc_block *block, const struct ledger_entry *entry, const void *at,
+                     const char *seen_by);
 
 #endif

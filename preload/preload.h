@@ -38,6 +38,9 @@ struct settings {
     int signal;                /* signal=N: parking and snapshot requests; default SIGRTMAX-3 */
     int64_t decay_ms;          /* decay=MS, -1 never */
     enum misuse_policy misuse; /* misuse=abort|report|ignore */
+    bool free_stacks;          /* free_stacks=0|1: with record, frees take their stack too */
+    bool harden;               /* harden=0|1 */
+    uint32_t quarantine_kib;   /* quarantine=KIB: freed memory that waits, with harden */
     bool children;             /* children=0|1: forked and exec'ed children report too */
     bool exit_check;           /* exit_check=0|1 */
     uint64_t fatal_signals; /* fatal_signals=TERM+INT+...: bit per signal that gets a check before it kills */

@@ -15,7 +15,10 @@
 #include "allocator/fast.h"
 #include "preload/account.h"
 #include "preload/foreign.h"
+#include "preload/freed.h"
+#include "preload/harden.h"
 #include "preload/misuse.h"
+#include "preload/preload.h"
 #include "preload/signals.h"
 #include "preload/thread.h"
 #include "tracer/record/record.h"
@@ -83,7 +86,7 @@ static __attribute__((noinline)) void *allocate_recorded(enum alloc_kind kind, s
 {
     bool outermost = recorded_enter(), capture = may_capture(outermost);
     uint32_t site = capture ? record_capture() : 0;
-    void *p = serve(kind, size, alignment);
+    void *p = face_state.hardened ? harden_allocate(kind, size, alignment) : serve(kind, size, alignment);
     if (p && capture)
         note_block(p, site, size, kind);
     else if (p)
@@ -95,9 +98,12 @@ static __attribute__((noinline)) void *allocate_recorded(enum alloc_kind kind, s
     return p ? p : out_of_memory();
 }
 
-static __attribute__((noinline)) void *allocate_accounted(enum alloc_kind kind, size_t size, size_t alignment)
+static __attribute__((noinline)) void *allocate_watched(enum alloc_kind kind, size_t size, size_t alignment)
 {
-    void *p = account_allocate(kind, size, alignment);
+    if (face_state.recording)
+        return allocate_recorded(kind, size, alignment);
+    void *p = face_state.hardened ? harden_allocate(kind, size, alignment)
+                                  : account_allocate(kind, size, alignment);
     return p ? p : out_of_memory();
 }
 
@@ -131,30 +137,57 @@ void *allocate(size_t size, enum alloc_kind kind, size_t alignment)
         return allocate_held(size, kind, alignment);
     face_enter();
     if (face_state.watched)
-        return face_state.recording ? allocate_recorded(kind, size, alignment)
-                                    : allocate_accounted(kind, size, alignment);
+        return allocate_watched(kind, size, alignment);
     void *p = serve(kind, size, alignment);
     return p ? p : out_of_memory();
 }
 
 /* --- free ---------------------------------------------------------------------------------------- */
 
+static inline enum alloc_status give_back(const struct alloc_block *block, const struct ledger_entry *was)
+{
+    if (face_state.hardened) {
+        harden_retire(block, was);
+        return ALLOC_OK;
+    }
+    return alloc_free(block->start);
+}
+
 /* The entry is marked before the block is free: afterwards it may be another thread's. An entry that is
  * marked already belongs to a block that was freed before, whatever the free lists can still tell. */
-static enum alloc_status free_recorded(void *p, struct ledger_entry *ret_entry)
+static enum alloc_status free_recorded(void *p, uint32_t site, struct ledger_entry *ret_entry)
 {
     struct alloc_block block = {0};
     enum alloc_status status = alloc_find(p, &block);
     if (status != ALLOC_OK)
         return status;
-    struct ledger_entry *entry = block.ledger;
-    if (entry && entry->state == LEDGER_FREED)
+    struct ledger_entry *entry = block.ledger, was = {0};
+    if (entry)
+        was = *entry;
+    if (!record_free(entry, site))
         return ALLOC_DOUBLE_FREE;
-    if (entry) {
-        *ret_entry = *entry;
-        record_free(entry);
-    }
-    return alloc_free(p);
+    *ret_entry = was;
+    const struct freed_block freed = {was.state == LEDGER_LIVE ? ledger_size(&was) : block.capacity, was.site,
+                                      site};
+    freed_note(p, &freed);
+    return give_back(&block, &was);
+}
+
+/* Page-aligned: may be a span or a mapping, whose memory may soon be nobody's. The size only of what has a mapping of its
+ * own (they are aligned to more than any pool): asking costs as much as the free itself. */
+static __attribute__((noinline)) enum alloc_status free_noted(void *p)
+{
+    bool is_mapping = ((uintptr_t)p & (ALLOC_MAPPING_ALIGNMENT - 1)) == 0;
+    const struct freed_block freed = {is_mapping ? alloc_usable_size(p) : 0, 0, 0};
+    enum alloc_status status = alloc_free(p);
+    if (status == ALLOC_OK)
+        freed_note(p, &freed);
+    return status;
+}
+
+static inline enum alloc_status free_plain(void *p)
+{
+    return freed_is_large(p) ? free_noted(p) : alloc_free(p);
 }
 
 static const char *call_name(enum release_call call)
@@ -174,9 +207,9 @@ static __attribute__((noinline)) enum alloc_status release_watched(void *p, enum
 {
     struct ledger_entry entry = {0};
     if (!face_state.recording)
-        return account_release(p);
-    bool outermost = recorded_enter();
-    enum alloc_status status = free_recorded(p, &entry);
+        return face_state.hardened ? harden_free(p) : account_release(p);
+    bool outermost = recorded_enter(), capture = may_capture(outermost) && settings_get()->free_stacks;
+    enum alloc_status status = free_recorded(p, capture ? record_capture_free() : 0, &entry);
     recorded_leave(outermost);
     if (status == ALLOC_OK && delete_is_mismatch(call, &entry))
         misuse_mismatch(call_name(call), p, &entry);
@@ -192,12 +225,20 @@ void release(void *p, enum release_call call)
         return;
     }
     face_enter();
-    enum alloc_status status = face_state.watched ? release_watched(p, call) : alloc_free(p);
+    enum alloc_status status = face_state.watched ? release_watched(p, call) : free_plain(p);
     if (__builtin_expect(status != ALLOC_OK, 0))
         release_wrong(p, call, status);
 }
 
 /* --- realloc ------------------------------------------------------------------------------------- */
+
+/* A block from before the recording, resized by a nested call: its entry must not stay marked as freed. */
+static void note_missed(struct ledger_entry *entry, const struct ledger_entry *old)
+{
+    record_missed();
+    if (entry && entry->state == LEDGER_FREED)
+        *entry = *old;
+}
 
 /* The new block's entry. A nested call takes no stack: the block keeps the site it had. */
 static void note_resized(void *q, uint32_t site, size_t size, const struct ledger_entry *old)
@@ -210,12 +251,18 @@ static void note_resized(void *q, uint32_t site, size_t size, const struct ledge
     else if (old->state == LEDGER_LIVE)
         record_block(entry, old->site, size, (enum alloc_kind)old->kind);
     else
-        record_missed();
-    /* Unrecorded it was, unrecorded it is: but staying in place, it had been marked freed. */
-    if (entry && site == 0)
-        entry->state = old->state;
+        note_missed(entry, old);
     if (entry)
-        entry->flags |= old->flags | (thread_face.ignore_depth ? LEDGER_IGNORED : 0);
+        entry->flags |= (old->flags & LEDGER_IGNORED) | (thread_face.ignore_depth ? LEDGER_IGNORED : 0);
+}
+
+static inline enum alloc_status resize(const struct alloc_block *block, const struct ledger_entry *was,
+                                       size_t size, void **ret_block)
+{
+    if (!face_state.hardened)
+        return alloc_realloc(block->start, size, ret_block);
+    *ret_block = harden_resize(block, was, size);
+    return ALLOC_OK;
 }
 
 static enum alloc_status resize_recorded(void *p, uint32_t site, size_t size, void **ret_block)
@@ -225,17 +272,27 @@ static enum alloc_status resize_recorded(void *p, uint32_t site, size_t size, vo
     if (status != ALLOC_OK)
         return status;
     struct ledger_entry old = {0}, *entry = block.ledger;
-    if (entry) {
-        if (entry->state == LEDGER_FREED)
-            return ALLOC_DOUBLE_FREE;
+    if (entry)
         old = *entry;
-        record_free(entry); /* now: once it has moved, the old entry may be another thread's */
-    }
-    status = alloc_realloc(p, size, ret_block);
+    /* Marked now: once it has moved, the old entry may be another thread's. */
+    if (!record_free(entry, site))
+        return ALLOC_DOUBLE_FREE;
+    status = resize(&block, &old, size, ret_block);
+    if (status == ALLOC_OK && *ret_block && *ret_block != p)
+        freed_note(p, &(struct freed_block){ledger_size(&old), old.site, site});
     if (status == ALLOC_OK && *ret_block)
         note_resized(*ret_block, site, size, &old);
     else if (entry)
         *entry = old;
+    return status;
+}
+
+/* As free_plain(): a block that moved away was freed. */
+static enum alloc_status resize_plain(void *p, size_t size, void **ret_block)
+{
+    enum alloc_status status = alloc_realloc(p, size, ret_block);
+    if (status == ALLOC_OK && freed_is_large(p) && *ret_block && *ret_block != p)
+        freed_note(p, &(struct freed_block){0});
     return status;
 }
 
@@ -259,10 +316,10 @@ void *reallocate(void *p, size_t size)
         bool outermost = recorded_enter(), capture = may_capture(outermost);
         status = resize_recorded(p, capture ? record_capture() : 0, size, &q);
         recorded_leave(outermost);
-    } else if (face_state.accounting) {
-        status = account_resize(p, size, &q);
+    } else if (face_state.watched) {
+        status = face_state.hardened ? harden_realloc(p, size, &q) : account_resize(p, size, &q);
     } else {
-        status = alloc_realloc(p, size, &q);
+        status = resize_plain(p, size, &q);
     }
     if (__builtin_expect(status != ALLOC_OK, 0))
         return resize_wrong(p, size, status);

@@ -44,6 +44,12 @@ static const struct setting_row table[] = {
     {"decay", SETTING_INT64, FIELD(decay_ms), "1000", -1, INT64_MAX / 2, "MS|-1",
      "empty memory goes back after; -1 never"},
     {"misuse", SETTING_CHOICE, FIELD(misuse), "abort", 0, 0, "abort|report|ignore", "what a wrong free does"},
+    {"free_stacks", SETTING_BOOL, FIELD(free_stacks), "1", 0, 1, "0|1",
+     "recording: the stack of every free too"},
+    {"harden", SETTING_BOOL, FIELD(harden), "0", 0, 1, "0|1",
+     "find overflows, writes after free, late double frees"},
+    {"quarantine", SETTING_UINT32, FIELD(quarantine_kib), "16384", 0, 1u << 30, "KIB",
+     "harden: how much freed memory waits"},
     {"children", SETTING_BOOL, FIELD(children), "1", 0, 1, "0|1", "forked and exec'ed children report too"},
     {"exit_check", SETTING_BOOL, FIELD(exit_check), "1", 0, 1, "0|1", "check when the program ends"},
     /* None by default: a program that asks for its signals' dispositions (python for SIGINT) must find them untouched. */

@@ -12,6 +12,8 @@
 #include "allocator/allocator.h"
 #include "preload/account.h"
 #include "preload/foreign.h"
+#include "preload/freed.h"
+#include "preload/harden.h"
 #include "preload/misuse.h"
 #include "preload/settings.h"
 #include "preload/signals.h"
@@ -106,15 +108,32 @@ static void say(struct line *line)
     line_write(line, STDERR_FILENO);
 }
 
+/* Counting and hardening both want to be what fills a block's entry: harden=1 wins. */
+static bool may_account(const struct settings *settings)
+{
+    struct line line;
+    if (settings->record || !settings->account[0] || face_state.accounting)
+        return false;
+    if (settings->harden) {
+        line_start(&line, "heaptally: account= counts nothing with harden=1");
+        say(&line);
+    }
+    return !settings->harden;
+}
+
 static void settings_apply(const struct settings *settings)
 {
     alloc_set_decay(settings->decay_ms);
     alloc_on_corruption(misuse_corruption);
-    if (!settings->record && settings->account[0] && !face_state.accounting)
+    if (may_account(settings))
         face_state.accounting = face_state.watched = account_start(settings->account);
-    if (settings->record || face_state.accounting) {
+    if (settings->record || settings->harden || face_state.accounting) {
         alloc_keep_ledger();
         alloc_intercept(true);
+    }
+    if (settings->harden && !face_state.hardened) {
+        harden_start((uint64_t)settings->quarantine_kib << 10);
+        face_state.hardened = face_state.watched = true;
     }
 }
 
@@ -210,12 +229,13 @@ __attribute__((constructor)) static void preload_begin(void)
     int saved = errno;
     const char *why = NULL;
     if (recording_start(&why)) {
+        freed_keep_all();
         __atomic_store_n(&face_state.recording, true, __ATOMIC_RELEASE);
         __atomic_store_n(&face_state.watched, true, __ATOMIC_RELEASE);
     } else {
         why = why ? why : "no reason given";
         say_why_not(why);
-        if (__libc_single_threaded)
+        if (__libc_single_threaded && !face_state.hardened)
             alloc_intercept(false);
     }
     freeze_start(face_state.recording, why);

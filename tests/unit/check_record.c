@@ -305,7 +305,7 @@ END_TEST
 
 START_TEST(a_ledger_entry_holds_site_size_and_kind_and_survives_free)
 {
-    struct ledger_entry entry;
+    struct ledger_entry entry = {0};
     const size_t size = 0x123456789abcu;
 
     record_block(&entry, 77, size, KIND_CALLOC);
@@ -313,10 +313,13 @@ START_TEST(a_ledger_entry_holds_site_size_and_kind_and_survives_free)
     ck_assert_uint_eq(ledger_size(&entry), size);
     ck_assert_uint_eq(entry.kind, KIND_CALLOC);
     ck_assert_uint_eq(entry.state, LEDGER_LIVE);
-    record_free(&entry);
+    ck_assert(record_free(&entry, 78));
     ck_assert_uint_eq(entry.site, 77);
     ck_assert_uint_eq(ledger_size(&entry), size);
     ck_assert_uint_eq(entry.state, LEDGER_FREED);
+    ck_assert_uint_eq(entry.free_site, 78);
+    ck_assert(!record_free(&entry, 79)); /* the first one stays named */
+    ck_assert_uint_eq(entry.free_site, 78);
 }
 END_TEST
 

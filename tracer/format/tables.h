@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define RECORD_MAGIC          0x31444345524c5448ull /* "HTLRECD1" */
-#define RECORD_LAYOUT_VERSION 1u
+#define RECORD_LAYOUT_VERSION 2u
 
 /* Kinds of allocation, in ledger_entry.kind. */
 enum alloc_kind {
@@ -36,6 +36,8 @@ enum ledger_state { LEDGER_NEVER, LEDGER_LIVE, LEDGER_FREED };
 /* In ledger_entry.flags: the program has said (__lsan_ignore_object, or allocated under __lsan_disable) that this
  * block is no leak. It counts as a root: what it points to is reachable. */
 #define LEDGER_IGNORED 1u
+/* The library's own: the last page of the block faults (harden=1). */
+#define LEDGER_GUARDED 2u
 
 struct ledger_entry {
     uint32_t site;     /* 0: none */
@@ -43,10 +45,16 @@ struct ledger_entry {
     uint16_t size_high;
     uint8_t kind;  /* enum alloc_kind */
     uint8_t state; /* enum ledger_state */
-    uint8_t
-        generation; /* forks between the recording's first process and the one that allocated, saturating */
-    uint8_t flags;  /* LEDGER_IGNORED */
-    uint8_t reserved[2];
+    union {
+        struct { /* LEDGER_LIVE */
+            uint8_t
+                generation; /* forks between the recording's first process and the one that allocated, saturating */
+            uint8_t flags; /* LEDGER_IGNORED, LEDGER_GUARDED */
+            uint8_t reserved[2];
+        };
+        uint32_t
+            free_site; /* LEDGER_FREED: the stack that freed it, 0: none; until the block is handed out again */
+    };
 };
 _Static_assert(sizeof(struct ledger_entry) == 16, "the allocator keeps 16 bytes per block");
 

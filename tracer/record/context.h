@@ -42,6 +42,7 @@ struct context {
     uint32_t epoch;       /* modules_epoch() the backend's state is good for; owner only */
     void *state;          /* the backend's; owner only */
     struct module_cache modules;
+    uint32_t frame_limit; /* of the walk going on */
     uint32_t frame_count;
     struct {
         uint64_t ip;

@@ -34,7 +34,7 @@ static bool collect_frame(void *arg, const struct unwind_frame *frame)
 
     if (context->frame_count == 0 && is_inside(&self, frame->ip))
         return true;
-    if (context->frame_count == root.depth_limit) {
+    if (context->frame_count == context->frame_limit) {
         context->frame_count++;
         return false;
     }
@@ -92,8 +92,8 @@ static uint32_t site_of_frames(const struct context *context, enum site_end end)
     uint32_t count = context->frame_count;
     uint32_t site = end;
 
-    if (count > root.depth_limit) {
-        count = root.depth_limit;
+    if (count > context->frame_limit) {
+        count = context->frame_limit;
         site = SITE_END_CUT;
     }
     while (count-- > 0)
@@ -101,7 +101,7 @@ static uint32_t site_of_frames(const struct context *context, enum site_end end)
     return site;
 }
 
-uint32_t record_capture(void)
+static uint32_t capture(uint32_t limit)
 {
     int saved = errno;
     struct context *context = context_get();
@@ -110,6 +110,7 @@ uint32_t record_capture(void)
         return SITE_END_NO_STACK;
     struct walk_call call = {.context = context,
                              .request = {.frame = collect_frame, .restart = collect_again, .ctx = context}};
+    context->frame_limit = limit < root.depth_limit ? limit : root.depth_limit;
     do {
         context->frame_count = 0;
         walk_here(&call);
@@ -119,6 +120,16 @@ uint32_t record_capture(void)
     uint32_t site = site_of_frames(context, call.end);
     errno = saved;
     return site ? site : (uint32_t)SITE_END_NO_STACK;
+}
+
+uint32_t record_capture(void)
+{
+    return capture(root.depth_limit);
+}
+
+uint32_t record_capture_free(void)
+{
+    return capture(RECORD_FREE_DEPTH);
 }
 
 uint32_t record_stack(uint32_t site, uint64_t *ips, uint32_t max)
@@ -139,6 +150,9 @@ void record_block(void *entry, uint32_t site, size_t size, enum alloc_kind kind)
     __atomic_add_fetch(&root.allocations, 1, __ATOMIC_RELAXED);
     if (!entry)
         return;
+    /* Entries arrive zeroed, or the layer that allocated has filled its part. */
+    const struct ledger_entry *old = entry;
+    uint8_t kept = old->state == LEDGER_LIVE ? old->flags & LEDGER_GUARDED : 0;
     struct ledger_entry filled = {
         .site = site,
         .size_low = (uint32_t)size,
@@ -146,15 +160,22 @@ void record_block(void *entry, uint32_t site, size_t size, enum alloc_kind kind)
         .kind = (uint8_t)kind,
         .state = LEDGER_LIVE,
         .generation = (uint8_t)(root.generation < 255 ? root.generation : 255),
+        .flags = kept,
     };
     memcpy(entry, &filled, sizeof(filled));
 }
 
-void record_free(void *entry)
+bool record_free(void *entry, uint32_t free_site)
 {
+    struct ledger_entry *freed = entry;
+
+    /* An exchange: of two threads that free the same block one is the first. */
+    if (freed && __atomic_exchange_n(&freed->state, LEDGER_FREED, __ATOMIC_ACQ_REL) == LEDGER_FREED)
+        return false;
     __atomic_add_fetch(&root.frees, 1, __ATOMIC_RELAXED);
-    if (entry)
-        ((struct ledger_entry *)entry)->state = LEDGER_FREED;
+    if (freed)
+        freed->free_site = free_site;
+    return true;
 }
 
 void record_missed(void)

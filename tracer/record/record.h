@@ -41,11 +41,15 @@ bool record_is_on(void);
  * says "no stack". Preserves errno. Stack use on the caller's stack is small: the walk runs on a stack of the
  * recorder's own. */
 uint32_t record_capture(void);
+/* The same for a free: the innermost frames are enough to say who it was, and a walk costs by the frame. */
+#define RECORD_FREE_DEPTH 12u
+uint32_t record_capture_free(void);
 
 /* Fill a block's entry. `entry` may be NULL (block without ledger): then only the event is counted. */
 void record_block(void *entry, uint32_t site, size_t size, enum alloc_kind kind);
-/* Mark it freed; site and size stay readable. */
-void record_free(void *entry);
+/* Mark it freed, by the stack free_site (0: not known); site and size stay readable. false: it was marked already, and
+ * nothing has changed. entry may be NULL. */
+bool record_free(void *entry, uint32_t free_site);
 /* An allocation that could not be recorded (the recorder was busy in this thread). */
 void record_missed(void);
 
