@@ -13,6 +13,7 @@
 #include "allocator/mapping.h"
 #include "allocator/nested.h"
 #include "allocator/pool.h"
+#include "allocator/purge.h"
 #include "allocator/remote.h"
 #include "allocator/span.h"
 #include "allocator/state.h"
@@ -123,23 +124,32 @@ static void *small_alloc(unsigned class, bool zeroed)
 
 /* --- large ---------------------------------------------------------------------------------------------- */
 
-/* A span needs a chunk; where there is no room for one, a mapping of just its size may still do. */
+static void *large_obtain(struct heap *heap, size_t size, size_t alignment, size_t *ret_dirty)
+{
+    bool zeroed;
+    if (size <= SPAN_SIZE_MAX && alignment <= SPAN_SIZE_MAX) {
+        void *p = span_alloc(heap, size, alignment, &zeroed);
+        *ret_dirty = zeroed ? 0 : size;
+        if (p != NULL)
+            return p;
+    }
+    /* A span needs a chunk; where there is no room for one, a mapping of just its size may still do. */
+    return mapping_alloc(size, alignment, ret_dirty);
+}
+
 static void *large_alloc(size_t size, size_t alignment, bool zeroed)
 {
-    bool is_zero;
-    void *p = NULL;
+    size_t dirty = 0;
     if (state_holds_lock())
         return emergency_alloc(size, alignment, zeroed);
     state_start();
     deferred_drain();
-    if (size <= SPAN_SIZE_MAX && alignment <= SPAN_SIZE_MAX)
-        p = span_alloc(size, alignment, &is_zero);
-    if (p == NULL)
-        p = mapping_alloc(size, alignment, &is_zero);
+    struct heap *heap = thread_is_nested() ? NULL : own_heap();
+    void *p = large_obtain(heap, size, alignment, &dirty);
     if (p == NULL && alloc_purge())
-        p = mapping_alloc(size, alignment, &is_zero);
-    if (p != NULL && zeroed && !is_zero)
-        memset(p, 0, size);
+        p = large_obtain(heap, size, alignment, &dirty);
+    if (p != NULL && zeroed && dirty != 0)
+        memset(p, 0, dirty < size ? dirty : size);
     return p;
 }
 
@@ -160,7 +170,7 @@ ALLOC_FAST void *alloc_malloc_next(size_t size)
 {
     struct heap *heap = alloc_heap;
     if (unlikely(size > POOL_SIZE_MAX))
-        return NULL;
+        return size > SPAN_SIZE_MAX ? NULL : span_cache_take(heap, span_slots_for(size));
     unsigned class = class_of(size);
     uint64_t *bin = &heap->bin[class];
     if (list_first(*bin, heap->secret) != NULL)
@@ -237,6 +247,13 @@ static enum alloc_status small_free(struct pool *pool, void *p)
     return ALLOC_OK;
 }
 
+/* The caller's heap with its cache of spans, or NULL: a free gives nobody a heap. */
+static struct heap *heap_for_spans(void)
+{
+    struct heap *heap = alloc_own_heap;
+    return heap == EXITED_HEAP || thread_is_nested() ? NULL : heap;
+}
+
 static enum alloc_status large_free(const struct place *place, void *p)
 {
     if (place->kind == PLACE_EMERGENCY)
@@ -246,33 +263,28 @@ static enum alloc_status large_free(const struct place *place, void *p)
         return ALLOC_OK;
     }
     deferred_drain();
-    return place->kind == PLACE_SPAN ? span_free(place->pool) : mapping_free(place->mapping, p);
+    return place->kind == PLACE_SPAN ? span_free(heap_for_spans(), place->pool)
+                                     : mapping_free(place->mapping, p);
 }
 
-/* The pool that p is a live block of by all it takes one look to see, or NULL. */
-static inline struct pool *pool_of_live(uintptr_t p)
+bool alloc_free_span_slowly(struct heap *heap, struct pool *span, bool cached)
 {
-    uintptr_t base = chunk_base(p);
-    if (map_entry(p) != base || p - base < (HEAD_SLOTS << SLOT_SHIFT) || base == 0)
-        return NULL;
-    struct pool *pool = chunk_descriptor(p);
-    pool -= load_relaxed(&pool->distance);
-    uintptr_t offset = p - pool->start;
-    if (load_acquire(&pool->state) != SLOT_POOL || offset >= load_relaxed(&pool->carved) ||
-        offset * pool->divisor > pool->remainder || load_relaxed(&pool->purged) != 0)
-        return NULL;
-    return free_block_seems((struct free_block *)p, alloc_root_data.secret) ? NULL : pool;
+    if (cached)
+        purge_poll();
+    else
+        span_give(heap, span);
+    return true;
 }
 
-bool alloc_free_next(void *p)
+/* p is a live block of another heap's pool, by all it takes one look to see: to its remote list. */
+bool alloc_free_remote(struct pool *pool, uintptr_t p)
 {
-    if (fast_paths_miss())
+    uintptr_t offset = p - pool->start, owner = load_relaxed(&pool->owner) & ~POOL_UNLISTED;
+    if (fast_paths_miss() || offset >= load_relaxed(&pool->carved) ||
+        offset * pool->divisor > pool->remainder || load_relaxed(&pool->purged) != 0 ||
+        owner == (uintptr_t)alloc_own_heap)
         return false;
-    struct pool *pool = pool_of_live((uintptr_t)p);
-    if (pool == NULL)
-        return false;
-    uintptr_t owner = load_relaxed(&pool->owner) & ~POOL_UNLISTED;
-    return owner != (uintptr_t)alloc_own_heap && remote_push(pool, p);
+    return !free_block_seems((struct free_block *)p, alloc_root_data.secret) && remote_push(pool, (void *)p);
 }
 
 enum alloc_status alloc_free(void *p)
@@ -301,9 +313,21 @@ static void *resize_in_place(const struct place *place, void *p, size_t size)
     return NULL;
 }
 
+/* What a growing large block is moved to has room to grow on: otherwise its neighbours would have it copied again at
+ * every step. */
+static size_t size_to_grow(size_t size, size_t capacity)
+{
+    if (size <= POOL_SIZE_MAX || size <= capacity)
+        return size;
+    size_t roomy = size + size / 4;
+    return size <= SPAN_SIZE_MAX && roomy > SPAN_SIZE_MAX ? SPAN_SIZE_MAX : roomy;
+}
+
 static void *realloc_by_copy(void *p, size_t size, size_t capacity)
 {
-    void *copy = alloc_malloc(size);
+    void *copy = alloc_malloc(size_to_grow(size, capacity));
+    if (copy == NULL)
+        copy = alloc_malloc(size);
     if (copy == NULL)
         return NULL;
     memcpy(copy, p, size < capacity ? size : capacity);
@@ -386,5 +410,7 @@ void alloc_thread_exit(void)
             heap_lose(heap);
         return;
     }
+    span_cache_empty(heap);
     heap_detach(heap);
+    purge_poll();
 }

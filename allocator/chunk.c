@@ -23,7 +23,7 @@ static uint32_t arena_id(const struct chunk *chunk, unsigned arena)
 
 static unsigned arena_free(const struct chunk *chunk, unsigned arena)
 {
-    return slotmap_count(chunk->header.free_map, arena * ARENA_SLOTS, ARENA_SLOTS);
+    return chunk->header.arena_free[arena];
 }
 
 static void arena_unlink(uint32_t id, unsigned bin)
@@ -52,33 +52,41 @@ static void arena_link(uint32_t id, unsigned bin)
 void arenas_link(struct chunk *chunk)
 {
     for (unsigned arena = 0; arena < CHUNK_ARENAS; arena++)
-        arena_link(arena_id(chunk, arena), arena_free(chunk, arena));
+        if (arena_free(chunk, arena) != 0)
+            arena_link(arena_id(chunk, arena), arena_free(chunk, arena));
 }
 
 void arenas_unlink(struct chunk *chunk)
 {
     for (unsigned arena = 0; arena < CHUNK_ARENAS; arena++)
-        arena_unlink(arena_id(chunk, arena), arena_free(chunk, arena));
+        if (arena_free(chunk, arena) != 0)
+            arena_unlink(arena_id(chunk, arena), arena_free(chunk, arena));
 }
 
-/* Set or clear [from, from + n) of the free map, keeping every arena in the bin of its count. */
+static void arena_change(struct chunk *chunk, unsigned arena, int change)
+{
+    unsigned before = arena_free(chunk, arena), after = before + (unsigned)change;
+    if (before != 0)
+        arena_unlink(arena_id(chunk, arena), before);
+    chunk->header.arena_free[arena] = (uint8_t)after;
+    if (after != 0)
+        arena_link(arena_id(chunk, arena), after);
+}
+
+/* Set or clear [from, from + n) of the free map, which all are the other way, and keep every arena in the bin of its
+ * count. */
 static void free_map_change(struct chunk *chunk, unsigned from, unsigned n, bool free)
 {
-    unsigned first = from / ARENA_SLOTS, last = (from + n - 1) / ARENA_SLOTS;
-    for (unsigned arena = first; arena <= last; arena++) {
-        unsigned count = arena_free(chunk, arena);
-        if (count != 0)
-            arena_unlink(arena_id(chunk, arena), count);
+    for (unsigned at = from; at < from + n;) {
+        unsigned end = (at / ARENA_SLOTS + 1) * ARENA_SLOTS;
+        int part = (int)((end < from + n ? end : from + n) - at);
+        arena_change(chunk, at / ARENA_SLOTS, free ? part : -part);
+        at = end;
     }
     if (free)
         slotmap_set(chunk->header.free_map, from, n);
     else
         slotmap_clear(chunk->header.free_map, from, n);
-    for (unsigned arena = first; arena <= last; arena++) {
-        unsigned count = arena_free(chunk, arena);
-        if (count != 0)
-            arena_link(arena_id(chunk, arena), count);
-    }
     chunk->header.free_slots += free ? n : -n;
 }
 
@@ -163,10 +171,11 @@ static bool forget_dirty(struct chunk *chunk, unsigned from, unsigned n)
 
 static void run_number(struct pool *first, unsigned from, unsigned n)
 {
-    for (unsigned i = from; i < n; i++) {
+    if (from == 0)
+        store_relaxed(&first->distance, 0);
+    for (unsigned i = from == 0 ? 1 : from; i < n; i++) {
         store_relaxed(&first[i].distance, (uint8_t)i);
-        if (i != 0)
-            store_relaxed(&first[i].state, SLOT_RUN);
+        store_relaxed(&first[i].state, SLOT_RUN);
     }
     store_relaxed(&first->slots, (uint8_t)n);
 }
@@ -177,7 +186,7 @@ struct pool *slots_take(unsigned n, unsigned align, bool *ret_zeroed)
     unsigned start;
     bool found = n <= ARENA_SLOTS && find_in_arenas(n, align, &chunk, &start);
     found = found || find_in_chunks(n, align, &chunk, &start);
-    if (!found && (!chunk_add() || !find_in_chunks(n, align, &chunk, &start)))
+    if (!found && (!chunk_add(n + align - 1) || !find_in_chunks(n, align, &chunk, &start)))
         return NULL;
     free_map_change(chunk, start, n, false);
     *ret_zeroed = forget_dirty(chunk, start, n);
@@ -197,6 +206,11 @@ bool slots_extend(struct pool *first, unsigned more, bool *ret_zeroed)
     return true;
 }
 
+void slots_hold(struct chunk *chunk, unsigned from, unsigned n)
+{
+    free_map_change(chunk, from, n, false);
+}
+
 /* The bound of a chunk's room must cover the run that these slots have become part of. */
 static void room_grow(struct chunk *chunk, unsigned from, unsigned n)
 {
@@ -210,10 +224,10 @@ static void room_grow(struct chunk *chunk, unsigned from, unsigned n)
 
 void slots_give(struct chunk *chunk, unsigned from, unsigned n, bool dirty)
 {
-    for (unsigned i = from; i < from + n; i++) {
-        store_relaxed(&chunk->pools[i].owner, 0);
+    /* Later slots of a run have no owner. */
+    store_relaxed(&chunk->pools[from].owner, 0);
+    for (unsigned i = from; i < from + n; i++)
         store_relaxed(&chunk->pools[i].state, SLOT_FREE);
-    }
     free_map_change(chunk, from, n, true);
     room_grow(chunk, from, n);
     if (!dirty)

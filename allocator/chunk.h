@@ -36,8 +36,8 @@ bool slots_extend(struct pool *first, unsigned more, bool *ret_zeroed);
  * resident. */
 void slots_give(struct chunk *chunk, unsigned from, unsigned n, bool dirty);
 
-/* Return what is free and resident: of the last tick's, or all of it; chunks that are wholly free are
- * unmapped but for one. true when something was returned. */
+/* Return what is free and resident: of the last tick's, or all of it; chunks that are wholly free are unmapped but for
+ * one. true when something was returned. LOCK_PURGE is held too; lets go of the arena lock for a while. */
 bool chunks_purge(bool all);
 
 /* The longest run of free slots, counted. */
@@ -56,6 +56,12 @@ static inline unsigned slot_index(const struct pool *pool)
 static inline unsigned char *slot_memory(const struct pool *pool)
 {
     return (unsigned char *)chunk_of(pool) + ((size_t)slot_index(pool) << SLOT_SHIFT);
+}
+
+/* The slots that a chunk has memory for. */
+static inline unsigned chunk_slots(const struct chunk *chunk)
+{
+    return chunk->header.mapped_slots;
 }
 
 static inline bool slot_bit(const uint64_t *map, unsigned slot)

@@ -19,11 +19,13 @@
 
 #include <string.h>
 
+#include "allocator/address_map.h"
 #include "allocator/allocator.h"
 #include "allocator/class.h"
 #include "allocator/heap.h"
 #include "allocator/nested.h"
 #include "allocator/pool.h"
+#include "allocator/span.h"
 #include "allocator/state.h"
 
 /* A block, or NULL: then call alloc_malloc(). */
@@ -35,7 +37,8 @@ static inline void *alloc_malloc_fast(size_t size)
     return bin_pop(heap, heap->class_of_16[(size + 15) >> 4]);
 }
 
-/* The next try: what came back meanwhile, and sizes up to 32 KiB. A block, or NULL: then call alloc_malloc(). */
+/* The next try: what came back meanwhile, sizes up to 32 KiB, and what the thread has cached of larger ones. A block, or
+ * NULL: then call alloc_malloc(). */
 void *alloc_malloc_next(size_t size);
 
 /* The pool of this heap that p is a live block of, or NULL. *ret_list is the list that p would head. */
@@ -64,8 +67,41 @@ static inline bool alloc_free_fast(void *p)
     return true;
 }
 
-/* The next try: a block of another heap's pool. true when p was freed; false: call alloc_free(). p may be anything. */
-bool alloc_free_next(void *p);
+/* What a free of a large block does now and then: apart, so that the others need no stack. */
+bool alloc_free_span_slowly(struct heap *heap, struct pool *span, bool cached);
+bool alloc_free_remote(struct pool *pool, uintptr_t p);
+
+/* The sentinel's cache is locked for ever. */
+static inline bool free_span_next(struct pool *span, uintptr_t p)
+{
+    struct heap *heap = alloc_heap;
+    struct span_cache *cache = &heap->spans;
+    if ((p & (SLOT_SIZE - 1)) != 0 || !span_cache_try(cache))
+        return false;
+    if (unlikely(!span_retire(span))) {
+        span_cache_unlock(cache);
+        return false;
+    }
+    bool cached = span_cache_put(cache, span), look = (++cache->frees & 7) == 0;
+    span_cache_unlock(cache);
+    return likely(cached && !look) || alloc_free_span_slowly(heap, span, cached);
+}
+
+/* The next try: a span, or a block of another heap's pool. true when p was freed; false: call alloc_free(). p may be
+ * anything. */
+static inline bool alloc_free_next(void *p)
+{
+    uintptr_t address = (uintptr_t)p, base = chunk_base(address);
+    if (map_entry(address) != base || address - base < (HEAD_SLOTS << SLOT_SHIFT))
+        return false;
+    struct pool *pool = chunk_descriptor(address);
+    unsigned state = load_acquire(&pool->state);
+    if (state == SLOT_SPAN)
+        return free_span_next(pool, address);
+    /* A slot past the end of a chunk that was mapped in part is free. */
+    pool -= load_relaxed(&pool->distance);
+    return load_acquire(&pool->state) == SLOT_POOL && alloc_free_remote(pool, address);
+}
 
 /* Staying is worth up to half the block wasted, and small change is never worth a copy. */
 static inline bool alloc_fits_well(size_t size, size_t capacity)

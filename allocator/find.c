@@ -40,6 +40,15 @@ static enum alloc_status pool_place(struct pool *pool, uintptr_t p, struct place
     return status;
 }
 
+/* A span in a cache: whether a block starts there can still be told. */
+static enum alloc_status cached_place(struct pool *span, uintptr_t p, struct place *ret)
+{
+    if (p != (uintptr_t)slot_memory(span))
+        return ALLOC_INTERIOR;
+    *ret = (struct place){.kind = PLACE_SPAN, .pool = span};
+    return ALLOC_DOUBLE_FREE;
+}
+
 static enum alloc_status slot_place(struct pool *slot, uintptr_t p, struct place *ret)
 {
     unsigned state = load_acquire(&slot->state);
@@ -50,6 +59,8 @@ static enum alloc_status slot_place(struct pool *slot, uintptr_t p, struct place
     state = load_acquire(&slot->state);
     if (state == SLOT_POOL)
         return pool_place(slot, p, ret);
+    if (state == SLOT_CACHED)
+        return cached_place(slot, p, ret);
     if (state != SLOT_SPAN)
         return ALLOC_DOUBLE_FREE; /* given back this moment, by a free that ours races with */
     *ret = (struct place){.kind = PLACE_SPAN, .pool = slot};
@@ -92,6 +103,8 @@ enum alloc_status place_find(uintptr_t p, struct place *ret)
     struct pool *slot = chunk_descriptor(p);
     if (slot_index(slot) < HEAD_SLOTS)
         return ALLOC_INTERIOR;
+    if (slot_index(slot) >= chunk_slots(chunk_of(slot)))
+        return ALLOC_FOREIGN; /* the rest of the granule is not ours */
     return slot_place(slot, p, ret);
 }
 

@@ -15,6 +15,7 @@
 #include "allocator/pool.h"
 #include "allocator/pool_ring.h"
 #include "allocator/remote.h"
+#include "allocator/span.h"
 #include "allocator/state.h"
 
 void alloc_fork_prepare(void)
@@ -107,6 +108,7 @@ void alloc_fork_child(void)
         platform_lock_reset(&alloc_state.lock[rank]);
     state_lock(LOCK_ARENA);
     heaps_settle();
+    span_caches_settle();
     for (uint32_t i = 0; i < alloc_state.chunk_count; i++)
         chunk_settle(alloc_state.chunks[i]);
     state_unlock(LOCK_ARENA);

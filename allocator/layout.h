@@ -17,8 +17,10 @@
  *               and only serve to name a wrong free. Exit: slots_take() under the arena lock.
  *   SLOT_POOL   the first slot of a pool: every field but span_ledger means something.
  *   SLOT_SPAN   the first slot of a span: `slots`, `span_ledger`. owner 0.
+ *   SLOT_CACHED the first slot of a span that was freed and lies in a thread's cache: as SLOT_SPAN, and `next`.
  *   SLOT_RUN    a later slot of a pool or span: only `distance`, in slots, back to its first. owner 0.
  *   slots 0, 1  never handed out: their descriptors are the chunk's header; owner 0 by layout.
+ *   past `mapped_slots` of a chunk that was mapped in part: SLOT_FREE with no bit in free_map; not ours.
  *
  * States of a pool (owned by a heap H; `owner` is H, or H with POOL_UNLISTED)
  *   active      the first of H's ring of its class: the blocks H hands out next are on H's bin, not in the pool
@@ -77,10 +79,11 @@
 #define POOL_SIZE_MAX     ((size_t)32 << 10) /* largest block in a pool */
 #define POOL_PAGE_SHIFT   12                 /* a pool is 32 pages at most */
 #define SPAN_SIZE_MAX     ((size_t)2 << 20)  /* largest block in a span */
-#define POOL_UNLISTED     ((uintptr_t)1)     /* bit of pool.owner */
-#define LIST_END          ((uint64_t)8)      /* bit of an address that ends a list of free blocks */
+#define SPAN_SLOTS_MAX    ((unsigned)(SPAN_SIZE_MAX >> SLOT_SHIFT))
+#define POOL_UNLISTED     ((uintptr_t)1) /* bit of pool.owner */
+#define LIST_END          ((uint64_t)8)  /* bit of an address that ends a list of free blocks */
 
-enum slot_state { SLOT_FREE, SLOT_POOL, SLOT_SPAN, SLOT_RUN };
+enum slot_state { SLOT_FREE, SLOT_POOL, SLOT_SPAN, SLOT_RUN, SLOT_CACHED };
 
 /* pool.remote: bits 0..15 offset / 16 + 1 of the first block, 16..31 length, 32..33 who wants to know (remote.h).
  */
@@ -145,7 +148,10 @@ struct chunk_header {
     uint64_t free_map[MAP_WORDS]; /* 1 = free. Bits 0 and 1 stay 0 */
     uint32_t table_index;         /* in alloc_state.chunks */
     uint32_t free_slots;
-    unsigned char unused[64];
+    uint32_t mapped_slots; /* of the 256, as many as the kernel gave; the rest is not ours. Constant */
+    uint32_t plain_pages;  /* 1: huge pages are as the system has them; 0: advised against */
+    uint8_t arena_free[CHUNK_ARENAS]; /* free slots of each arena */
+    unsigned char unused[40];
     uint32_t arena_next, arena_prev; /* arena 0's, at the place every other arena has them */
     uint64_t dirty_map[MAP_WORDS];   /* free, resident, since the last tick */
     uint64_t aged_map[MAP_WORDS];    /* free, resident, for a whole tick: the next one returns it */
@@ -165,20 +171,31 @@ _Static_assert(sizeof(struct chunk) == HEAD_SLOTS << SLOT_SHIFT, "the head is it
 #define CHUNK_MAGIC 0x6b6e756863746868u
 
 /* A mapping's descriptor. Never unmapped, reused: a racing reader sees an old one, never another type. */
-enum mapping_state { MAPPING_UNUSED, MAPPING_LIVE, MAPPING_STUCK /* unmapping failed; kept for reuse */ };
+enum mapping_state { MAPPING_UNUSED, MAPPING_LIVE, MAPPING_CACHED /* freed, kept mapped for reuse */ };
 struct mapping {
     uintptr_t start;      /* arena */
     uint64_t length;      /* bytes, whole pages. arena */
     uint32_t state;       /* enum mapping_state. arena */
-    uint32_t fresh;       /* zero since mapped */
-    struct mapping *next; /* free or stuck list. arena */
+    uint32_t aged;        /* cached for a whole tick. arena */
+    struct mapping *next; /* unused or cached list. arena */
     unsigned char ledger[16];
-    uint64_t unused[2];
+    uint64_t dirty; /* cached: bytes from the start that may be resident and not zero. arena */
+    uint64_t unused;
 };
 _Static_assert(sizeof(struct mapping) == 64, "one line");
 
 struct map_leaf {
     uintptr_t entry[1u << MAP_LEAF_BITS]; /* arena, release; read by any thread */
+};
+
+/* Spans that a thread freed, by their slots, for its next requests. The lock is for a thread that gives the spans of
+ * all caches back (a tick, memory running out): its owner takes it for a few instructions, and does without the cache
+ * when it is held. All fields: lock. */
+struct span_cache {
+    uint32_t lock; /* 1: held; for ever in the sentinel. Any thread, by compare and swap */
+    uint32_t frees;
+    uint64_t bytes;
+    struct pool *bin[SPAN_SLOTS_MAX + 1]; /* by next */
 };
 
 /*
@@ -206,6 +223,9 @@ struct heap {
     uint32_t unused;
     uint32_t busy;     /* in a slow path: a signal handler must not enter. Owner */
     uint32_t attached; /* the thread that has it, 1 when not known, 0 none (vanished.h). arena */
+
+    /* Large blocks. */
+    struct span_cache spans;
 };
 
 #define METADATA_PER_TABLE 255u

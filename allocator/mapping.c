@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#include "allocator/address_map.h"
 #include "allocator/metadata.h"
+#include "allocator/purge.h"
 #include "allocator/state.h"
 
 static size_t page_round(size_t size)
@@ -13,15 +13,9 @@ static size_t page_round(size_t size)
     return (size + PLATFORM_PAGE - 1) & ~(size_t)(PLATFORM_PAGE - 1);
 }
 
-/* What the address map says where this mapping is. */
-static uintptr_t map_word(const struct mapping *mapping)
-{
-    return (uintptr_t)mapping | MAP_MAPPING;
-}
-
 /* --- descriptors, arena lock held ----------------------------------------------------------------------- */
 
-static struct mapping *descriptor_take(void)
+struct mapping *mapping_descriptor_take(void)
 {
     struct mapping *mapping = alloc_state.unused_mappings;
     if (mapping != NULL) {
@@ -34,18 +28,11 @@ static struct mapping *descriptor_take(void)
     return mapping;
 }
 
-static void descriptor_give(struct mapping *mapping)
+void mapping_descriptor_give(struct mapping *mapping)
 {
     store_release(&mapping->state, MAPPING_UNUSED);
     mapping->next = alloc_state.unused_mappings;
     alloc_state.unused_mappings = mapping;
-}
-
-static void descriptor_give_alone(struct mapping *mapping)
-{
-    state_lock(LOCK_ARENA);
-    descriptor_give(mapping);
-    state_unlock(LOCK_ARENA);
 }
 
 /* Let the address map lead to `mapping`, which describes [start, start + length). */
@@ -55,79 +42,92 @@ static bool mapping_publish(struct mapping *mapping, void *start, size_t length)
     store_relaxed(&mapping->start, (uintptr_t)start);
     store_relaxed(&mapping->length, length);
     store_release(&mapping->state, MAPPING_LIVE);
-    if (map_set((uintptr_t)start, length, map_word(mapping))) {
+    if (map_set((uintptr_t)start, length, mapping_word(mapping))) {
         state_count_mapped((int64_t)length);
         return true;
     }
-    descriptor_give(mapping);
+    mapping_descriptor_give(mapping);
     return false;
 }
 
 /* --- allocating ----------------------------------------------------------------------------------------- */
 
-/* A stuck one that fits and is not more than twice too large. */
-static void *stuck_take(size_t length, size_t alignment)
-{
-    for (struct mapping **link = &alloc_state.stuck_mappings; *link != NULL; link = &(*link)->next) {
-        struct mapping *mapping = *link;
-        if (mapping->length < length || mapping->length / 2 > length ||
-            (mapping->start & (alignment - 1)) != 0)
-            continue;
-        *link = mapping->next;
-        memset(mapping->ledger, 0, sizeof mapping->ledger);
-        store_release(&mapping->state, MAPPING_LIVE);
-        return (void *)mapping->start;
-    }
-    return NULL;
-}
-
 static void *mapping_create(struct mapping *mapping, size_t length, size_t alignment)
 {
     void *start = platform_map(length, alignment);
-    if (start == NULL) {
-        descriptor_give_alone(mapping);
-        return NULL;
-    }
     state_lock(LOCK_ARENA);
-    bool published = mapping_publish(mapping, start, length);
+    bool published = false;
+    if (start == NULL)
+        mapping_descriptor_give(mapping);
+    else
+        published = mapping_publish(mapping, start, length);
     state_unlock(LOCK_ARENA);
     if (published)
         return start;
-    (void)platform_unmap(start, length);
+    if (start != NULL)
+        (void)platform_unmap(start, length);
     return NULL;
 }
 
-void *mapping_alloc(size_t size, size_t alignment, bool *ret_zeroed)
+/* More than this of a block that nobody asked for is given back. */
+static bool is_too_long(const struct mapping *mapping, size_t length)
+{
+    return mapping->length > length + length / 16;
+}
+
+/* A cached mapping becomes a block of `length` bytes, or false: it is as it was. */
+static bool mapping_fit(struct mapping *mapping, size_t length)
+{
+    if (mapping->length < length)
+        return mapping_stretch(mapping, length) || mapping_move(mapping, length);
+    if (is_too_long(mapping, length))
+        (void)mapping_stretch(mapping, length);
+    return true;
+}
+
+/* NULL: it could not grow, and is cached again. */
+static void *mapping_reuse(struct mapping *mapping, size_t length, size_t *ret_dirty)
+{
+    size_t dirty = mapping->dirty;
+    bool fits = mapping_fit(mapping, length);
+    state_lock(LOCK_ARENA);
+    if (fits) {
+        memset(mapping->ledger, 0, sizeof mapping->ledger);
+        store_release(&mapping->state, MAPPING_LIVE);
+    } else {
+        mapping_cache_put(mapping, dirty);
+    }
+    state_unlock(LOCK_ARENA);
+    if (!fits)
+        return NULL;
+    *ret_dirty = dirty < mapping->length ? dirty : mapping->length;
+    return (void *)mapping->start;
+}
+
+void *mapping_alloc(size_t size, size_t alignment, size_t *ret_dirty)
 {
     size_t length = page_round(size);
+    void *p = NULL;
     if (length < size)
         return NULL;
-    alignment = alignment < CHUNK_SIZE ? CHUNK_SIZE : alignment;
     state_lock(LOCK_ARENA);
-    void *stuck = stuck_take(length, alignment);
-    struct mapping *mapping = stuck == NULL ? descriptor_take() : NULL;
+    purge_tick();
+    struct mapping *cached = alignment <= CHUNK_SIZE ? mapping_cache_take(length) : NULL;
     state_unlock(LOCK_ARENA);
-    *ret_zeroed = stuck == NULL;
-    if (stuck != NULL)
-        return stuck;
-    return mapping == NULL ? NULL : mapping_create(mapping, length, alignment);
+    if (cached != NULL)
+        p = mapping_reuse(cached, length, ret_dirty);
+    if (p != NULL)
+        return p;
+    state_lock(LOCK_ARENA);
+    struct mapping *mapping = mapping_descriptor_take();
+    alloc_state.large_seen = true;
+    state_unlock(LOCK_ARENA);
+    *ret_dirty = 0;
+    return mapping == NULL ? NULL
+                           : mapping_create(mapping, length, alignment < CHUNK_SIZE ? CHUNK_SIZE : alignment);
 }
 
 /* --- freeing -------------------------------------------------------------------------------------------- */
-
-/* The kernel refused: the map shows it again, so that its address is known, and a later request may have it.
- */
-static void mapping_keep(struct mapping *mapping)
-{
-    (void)platform_purge((void *)mapping->start, mapping->length);
-    state_lock(LOCK_ARENA);
-    (void)map_set(mapping->start, mapping->length, map_word(mapping));
-    store_release(&mapping->state, MAPPING_STUCK);
-    mapping->next = alloc_state.stuck_mappings;
-    alloc_state.stuck_mappings = mapping;
-    state_count_mapped((int64_t)mapping->length);
-    state_unlock(LOCK_ARENA);
-}
 
 enum alloc_status mapping_free(struct mapping *mapping, void *p)
 {
@@ -136,92 +136,22 @@ enum alloc_status mapping_free(struct mapping *mapping, void *p)
         state_unlock(LOCK_ARENA);
         return ALLOC_DOUBLE_FREE;
     }
-    /* From here on nobody else finds it. */
-    store_release(&mapping->state, MAPPING_UNUSED);
-    map_clear(mapping->start, mapping->length, map_word(mapping));
-    state_count_mapped(-(int64_t)mapping->length);
+    mapping_cache_put(mapping, mapping->length);
+    struct mapping *surplus = mapping_cache_evict();
+    purge_tick();
     state_unlock(LOCK_ARENA);
-    if (platform_unmap(p, mapping->length))
-        descriptor_give_alone(mapping);
-    else
-        mapping_keep(mapping);
+    (void)mappings_unmap(surplus);
     return ALLOC_OK;
-}
-
-bool mappings_retry_unmap(void)
-{
-    bool any = false;
-    for (struct mapping **link = &alloc_state.stuck_mappings; *link != NULL;) {
-        struct mapping *mapping = *link;
-        map_clear(mapping->start, mapping->length, map_word(mapping));
-        if (!platform_unmap((void *)mapping->start, mapping->length)) {
-            (void)map_set(mapping->start, mapping->length, map_word(mapping));
-            link = &mapping->next;
-            continue;
-        }
-        *link = mapping->next;
-        state_count_mapped(-(int64_t)mapping->length);
-        descriptor_give(mapping);
-        any = true;
-    }
-    return any;
 }
 
 /* --- realloc -------------------------------------------------------------------------------------------- */
 
-static uintptr_t granules_end(uintptr_t start, size_t length)
+/* A block that grows will grow again: room that is not touched costs nothing but addresses. */
+static bool mapping_grow(struct mapping *mapping, size_t length)
 {
-    return (start + length + CHUNK_SIZE - 1) & ~(uintptr_t)(CHUNK_SIZE - 1);
-}
-
-/* The map follows the pages. */
-static bool mapping_stretch(struct mapping *mapping, size_t length)
-{
-    uintptr_t start = mapping->start;
-    size_t old = mapping->length;
-    if (!platform_resize((void *)start, old, length))
-        return false;
-    state_lock(LOCK_ARENA);
-    bool fits = length < old || map_set(start, length, map_word(mapping));
-    if (fits) {
-        uintptr_t end = granules_end(start, length), old_end = granules_end(start, old);
-        if (end < old_end)
-            map_clear(end, old_end - end, map_word(mapping));
-        store_relaxed(&mapping->length, length);
-        state_count_mapped((int64_t)length - (int64_t)old);
-    }
-    state_unlock(LOCK_ARENA);
-    if (!fits)
-        (void)platform_resize((void *)start, length, old);
-    return fits;
-}
-
-/* First the new place is ours in every respect, then the pages go there. */
-static void *mapping_move(struct mapping *mapping, size_t length)
-{
-    uintptr_t old_start = mapping->start;
-    size_t old_length = mapping->length;
-    void *target = platform_map(length, CHUNK_SIZE);
-    if (target == NULL)
-        return NULL;
-    state_lock(LOCK_ARENA);
-    bool known = map_set((uintptr_t)target, length, map_word(mapping));
-    state_unlock(LOCK_ARENA);
-    bool moved = known && platform_move((void *)old_start, old_length, target, length);
-    state_lock(LOCK_ARENA);
-    if (moved) {
-        store_relaxed(&mapping->start, (uintptr_t)target);
-        store_relaxed(&mapping->length, length);
-        memset(mapping->ledger, 0, sizeof mapping->ledger);
-        map_clear(old_start, old_length, map_word(mapping));
-        state_count_mapped((int64_t)length - (int64_t)old_length);
-    } else if (known) {
-        map_clear((uintptr_t)target, length, map_word(mapping));
-    }
-    state_unlock(LOCK_ARENA);
-    if (!moved)
-        (void)platform_unmap(target, length);
-    return moved ? target : NULL;
+    size_t roomy = length + page_round(length / 8);
+    return (roomy > length && mapping_stretch(mapping, roomy)) || mapping_stretch(mapping, length) ||
+           (roomy > length && mapping_move(mapping, roomy)) || mapping_move(mapping, length);
 }
 
 void *mapping_resize(struct mapping *mapping, size_t size)
@@ -229,7 +159,10 @@ void *mapping_resize(struct mapping *mapping, size_t size)
     size_t length = page_round(size);
     if (length < size)
         return NULL;
-    if (length == mapping->length || mapping_stretch(mapping, length))
-        return (void *)mapping->start;
-    return length > mapping->length ? mapping_move(mapping, length) : NULL;
+    bool done = true;
+    if (length > mapping->length)
+        done = mapping_grow(mapping, length);
+    else if (mapping->length - length > length / 8)
+        done = mapping_stretch(mapping, length);
+    return done ? (void *)mapping->start : NULL;
 }

@@ -7,7 +7,8 @@
 #include "allocator/platform.h"
 #include "allocator/state.h"
 
-#define REGION_SIZE   ((size_t)1 << 20)
+#define REGION_FIRST  ((size_t)256 << 10)         /* a program under a tight limit pays for its addresses */
+#define REGION_LAST   ((size_t)4 << 20)           /* a large heap does not map often */
 #define PIECES_BYTES  ((size_t)4 * PLATFORM_PAGE) /* taken at once for small pieces */
 #define SMALLEST_BITS 6                           /* 64 bytes */
 #define BIN_COUNT     (41 - SMALLEST_BITS)
@@ -62,14 +63,22 @@ static size_t region_register(unsigned char *region, size_t size)
     return taken;
 }
 
+static size_t region_size(void)
+{
+    size_t size = REGION_FIRST;
+    while (size < REGION_LAST && size * 4 <= metadata.bytes)
+        size *= 2;
+    return size;
+}
+
 /* A new current region of `size` usable bytes at least. What was left of the old one is lost: under 1/8 by
  * use. */
 static bool region_start(size_t size)
 {
-    size_t wanted = size + PLATFORM_PAGE < REGION_SIZE ? REGION_SIZE : size + PLATFORM_PAGE;
+    size_t least = size + PLATFORM_PAGE, wanted = least < region_size() ? region_size() : least;
     unsigned char *region = platform_map(wanted, PLATFORM_PAGE);
-    if (region == NULL && wanted > size + PLATFORM_PAGE) {
-        wanted = size + PLATFORM_PAGE;
+    if (region == NULL && wanted > least) {
+        wanted = least;
         region = platform_map(wanted, PLATFORM_PAGE);
     }
     if (region == NULL)
@@ -95,7 +104,7 @@ static void *pages_take_alone(size_t size)
 static void *pages_take(size_t size)
 {
     if (size > (size_t)(metadata.page_end - metadata.page)) {
-        if (size > REGION_SIZE / 8)
+        if (size > REGION_FIRST / 8)
             return pages_take_alone(size);
         if (!region_start(size))
             return NULL;

@@ -136,6 +136,11 @@ bool platform_purge(void *p, size_t size)
            !FAILED(door(SYS_madvise, (long)p, (long)size, MADV_DONTNEED, 0, 0, 0));
 }
 
+void platform_avoid_huge_pages(void *p, size_t size)
+{
+    door(SYS_madvise, (long)p, (long)size, MADV_NOHUGEPAGE, 0, 0, 0);
+}
+
 static bool remap_raw(void *p, size_t old_size, size_t new_size, int flags, void *target)
 {
     return !FAILED(door(SYS_mremap, (long)p, (long)old_size, (long)new_size, flags, (long)target, 0));

@@ -20,6 +20,8 @@ void *platform_map(size_t size, size_t alignment);
 bool platform_unmap(void *p, size_t size);
 /* Return the memory and keep the address space; it reads as zeros afterwards. */
 bool platform_purge(void *p, size_t size);
+/* Advice: no huge pages here, now or later. */
+void platform_avoid_huge_pages(void *p, size_t size);
 /* Grow or shrink where it is; false leaves it as it was. */
 bool platform_resize(void *p, size_t old_size, size_t new_size);
 /* Move the pages of [p, p + old_size) to `target`, which is mapped, ours, new_size bytes and is replaced;

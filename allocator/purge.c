@@ -6,6 +6,7 @@
 #include "allocator/heap.h"
 #include "allocator/mapping.h"
 #include "allocator/nested.h"
+#include "allocator/span.h"
 #include "allocator/state.h"
 
 /* A decay of 0 returns slots as they become free; heaps are still trimmed only this often. */
@@ -21,23 +22,52 @@ static uint64_t tick_length(int64_t decay)
 static bool nothing_to_do(void)
 {
     return alloc_state.dirty_slots == 0 && alloc_state.orphanage.slots == 0 && alloc_state.idle_pages == 0 &&
-           alloc_state.stragglers == 0;
+           alloc_state.stragglers == 0 && !alloc_state.large_seen;
+}
+
+/* Both locks held. Spans leave the caches first, so that they age with the slots of this tick. */
+static bool purge_locked(bool all)
+{
+    span_caches_flush();
+    bool any = chunks_purge(all);
+    return mappings_purge(all) || any;
+}
+
+/* A racy read of the next tick's time: one too early or too late is looked at again under the lock, or by the next
+ * caller. */
+static bool tick_is_due(int64_t decay, uint64_t *ret_now)
+{
+    if (decay < 0)
+        return false;
+    *ret_now = platform_now_ms();
+    return *ret_now >= load_relaxed(&alloc_state.next_tick_ms);
 }
 
 void purge_tick(void)
 {
     int64_t decay = load_relaxed(&alloc_state.decay_ms);
-    if (decay < 0 || nothing_to_do())
+    uint64_t now;
+    if (nothing_to_do() || !tick_is_due(decay, &now))
         return;
-    uint64_t now = platform_now_ms();
-    if (now < alloc_state.next_tick_ms)
-        return;
-    alloc_state.next_tick_ms = now + tick_length(decay);
+    store_relaxed(&alloc_state.next_tick_ms, now + tick_length(decay));
     orphanage_tend();
     orphanage_purge_pages(PURGE_RESTED);
     idle_heaps_trim(false);
-    if (alloc_state.dirty_slots != 0)
-        (void)chunks_purge(false);
+    /* Against the order of locks, hence only tried: whoever has it is purging. */
+    if (!state_try_lock(LOCK_PURGE))
+        return;
+    (void)purge_locked(false);
+    state_unlock(LOCK_PURGE);
+}
+
+void purge_poll(void)
+{
+    uint64_t now;
+    if (!tick_is_due(load_relaxed(&alloc_state.decay_ms), &now))
+        return;
+    state_lock(LOCK_ARENA);
+    purge_tick();
+    state_unlock(LOCK_ARENA);
 }
 
 bool purge_all_locked(void)
@@ -45,8 +75,15 @@ bool purge_all_locked(void)
     orphanage_tend();
     orphanage_purge_pages(PURGE_ALL);
     idle_heaps_trim(true);
-    bool any = chunks_purge(true);
-    return mappings_retry_unmap() || any;
+    state_unlock(LOCK_ARENA);
+    /* What another thread is returning at this moment counts as returned. */
+    bool waited = !state_try_lock(LOCK_PURGE);
+    if (waited)
+        state_lock(LOCK_PURGE);
+    state_lock(LOCK_ARENA);
+    bool any = purge_locked(true);
+    state_unlock(LOCK_PURGE);
+    return any || waited;
 }
 
 bool purge_due(struct heap *heap)
@@ -64,12 +101,15 @@ bool purge_due(struct heap *heap)
 
 void alloc_set_decay(int64_t ms)
 {
+    state_lock(LOCK_PURGE);
     state_lock(LOCK_ARENA);
     store_relaxed(&alloc_state.decay_ms, ms);
-    alloc_state.next_tick_ms = 0;
+    store_relaxed(&alloc_state.span_cache_bound, ms == 0 ? 0 : SPAN_CACHE_BYTES);
+    store_relaxed(&alloc_state.next_tick_ms, 0);
     if (ms == 0)
-        (void)chunks_purge(true);
+        (void)purge_locked(true);
     state_unlock(LOCK_ARENA);
+    state_unlock(LOCK_PURGE);
 }
 
 bool alloc_purge(void)

@@ -10,37 +10,41 @@
 
 #include "allocator/layout.h"
 
-/* The bits of `word` that lie in [from, from + n). */
+/* The bits of `word` that lie in [from, from + n); n > 0, and some of them do. */
 static inline uint64_t slotmap_mask(unsigned word, unsigned from, unsigned n)
 {
-    unsigned low = word * 64, end = from + n;
-    if (end <= low || from >= low + 64)
-        return 0;
+    unsigned low = word * 64, last = from + n - 1;
     uint64_t mask = ~(uint64_t)0;
     if (from > low)
-        mask &= ~(uint64_t)0 << (from - low);
-    if (end < low + 64)
-        mask &= ~(uint64_t)0 >> (low + 64 - end);
+        mask <<= from - low;
+    if (last < low + 63)
+        mask &= ~(uint64_t)0 >> (low + 63 - last);
     return mask;
 }
 
 static inline void slotmap_set(uint64_t *map, unsigned from, unsigned n)
 {
-    for (unsigned word = 0; word < MAP_WORDS; word++)
+    for (unsigned word = from / 64; word * 64 < from + n; word++)
         map[word] |= slotmap_mask(word, from, n);
 }
 
 static inline void slotmap_clear(uint64_t *map, unsigned from, unsigned n)
 {
-    for (unsigned word = 0; word < MAP_WORDS; word++)
+    for (unsigned word = from / 64; word * 64 < from + n; word++)
         map[word] &= ~slotmap_mask(word, from, n);
+}
+
+/* popcount without the machine's instruction for it, which not all have, is a call. */
+static inline unsigned slotmap_bits(uint64_t bits)
+{
+    return bits == 0 ? 0 : (unsigned)__builtin_popcountll(bits);
 }
 
 static inline unsigned slotmap_count(const uint64_t *map, unsigned from, unsigned n)
 {
     unsigned count = 0;
-    for (unsigned word = 0; word < MAP_WORDS; word++)
-        count += (unsigned)__builtin_popcountll(map[word] & slotmap_mask(word, from, n));
+    for (unsigned word = from / 64; word * 64 < from + n; word++)
+        count += slotmap_bits(map[word] & slotmap_mask(word, from, n));
     return count;
 }
 

@@ -6,6 +6,7 @@
 
 #include "allocator/address_map.h"
 #include "allocator/own.h"
+#include "allocator/span.h"
 
 const struct pool alloc_empty_pool;
 
@@ -28,10 +29,12 @@ const struct no_block alloc_no_block;
     }
 
 /* Its secret is 0, so that its bins can be constants. */
-const struct heap alloc_sentinel_heap = {.bin = NO_BLOCKS, .own = OWN_NOTHING, .current = NO_POOLS};
+const struct heap alloc_sentinel_heap = {
+    .bin = NO_BLOCKS, .own = OWN_NOTHING, .current = NO_POOLS, .spans = {.lock = 1}};
 
 struct alloc_state alloc_state = {
     .decay_ms = 1000,
+    .span_cache_bound = SPAN_CACHE_BYTES,
     .orphanage = {.own = OWN_NOTHING, .current = NO_POOLS},
     .shared = {.own = OWN_NOTHING, .current = NO_POOLS},
 };

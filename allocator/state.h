@@ -17,6 +17,7 @@
 
 enum lock_rank {
     LOCK_SHARED_HEAP, /* the heap of threads that have none of their own */
+    LOCK_PURGE,       /* held while the kernel takes memory back: nobody else purges, and fork waits */
     LOCK_ARENA,       /* slots, chunks, spans, mappings, the orphanage, the list of heaps */
     LOCK_METADATA,    /* metadata memory */
     LOCK_COUNT,
@@ -29,6 +30,7 @@ struct alloc_state {
     bool keep_ledger;
     bool intercept;
     int64_t decay_ms;
+    uint64_t span_cache_bound; /* bytes, per thread */
     void (*on_corruption)(const void *block);
     void (*on_unlock)(void);
 
@@ -37,8 +39,9 @@ struct alloc_state {
     uint8_t *chunk_room;   /* per chunk, an upper bound of its longest run of free slots, at most 255 */
     uint32_t chunk_count, chunk_capacity;
     uint32_t arena_bin[ARENA_SLOTS + 1]; /* arena ids by number of free slots; 0 = none */
+    bool large_seen;                     /* there was a block past 32 KiB: it may be cached */
     uint64_t dirty_slots;                /* free and resident: zero means a tick has nothing to do */
-    uint64_t next_tick_ms;
+    uint64_t next_tick_ms;               /* read by any thread without the lock, to see whether to take it */
 
     struct heap *all_heaps;
     struct heap *idle_heaps; /* no thread has them; reused before a new one */
@@ -51,7 +54,8 @@ struct alloc_state {
         *deferred; /* spans and mappings whose free waits for a thread that may lock (nested.h). Any thread */
 
     struct mapping *unused_mappings;
-    struct mapping *stuck_mappings;
+    struct mapping *cached_mappings; /* newest first */
+    uint64_t cached_mapping_bytes;
 };
 
 extern LAYOUT_HIDDEN struct alloc_state alloc_state;
@@ -121,6 +125,16 @@ static inline void state_lock(enum lock_rank rank)
     store_relaxed(&alloc_thread.locks, alloc_thread.locks + 1);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     platform_lock(&alloc_state.lock[rank]);
+}
+
+static inline bool state_try_lock(enum lock_rank rank)
+{
+    store_relaxed(&alloc_thread.locks, alloc_thread.locks + 1);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (platform_try_lock(&alloc_state.lock[rank]))
+        return true;
+    store_relaxed(&alloc_thread.locks, alloc_thread.locks - 1);
+    return false;
 }
 
 static inline void state_unlock(enum lock_rank rank)

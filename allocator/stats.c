@@ -63,7 +63,7 @@ static void count_slot(const struct chunk *chunk, unsigned slot, struct alloc_st
 {
     const struct pool *pool = &chunk->pools[slot];
     const struct chunk_header *header = &chunk->header;
-    switch (pool->state) {
+    switch (load_acquire(&pool->state)) {
     case SLOT_POOL:
         count_pool(pool, stats);
         break;
@@ -71,6 +71,9 @@ static void count_slot(const struct chunk *chunk, unsigned slot, struct alloc_st
         stats->spans++;
         stats->live_blocks++;
         stats->live_capacity += span_capacity(pool);
+        break;
+    case SLOT_CACHED:
+        stats->cached += span_capacity(pool);
         break;
     case SLOT_FREE:
         if (slot_bit(header->dirty_map, slot) || slot_bit(header->aged_map, slot))
@@ -86,7 +89,7 @@ static void count_slot(const struct chunk *chunk, unsigned slot, struct alloc_st
 static unsigned arenas_in_use(const struct chunk *chunk)
 {
     unsigned count = 0;
-    for (unsigned arena = 0; arena < CHUNK_ARENAS; arena++) {
+    for (unsigned arena = 0; arena < chunk_slots(chunk) / ARENA_SLOTS; arena++) {
         unsigned usable = arena == 0 ? ARENA_SLOTS - HEAD_SLOTS : ARENA_SLOTS;
         count += slotmap_count(chunk->header.free_map, arena * ARENA_SLOTS, ARENA_SLOTS) != usable;
     }
@@ -96,10 +99,10 @@ static unsigned arenas_in_use(const struct chunk *chunk)
 static void count_chunk(const struct chunk *chunk, struct alloc_stats *stats)
 {
     stats->chunks++;
-    stats->mapped += CHUNK_SIZE;
+    stats->mapped += (uint64_t)chunk_slots(chunk) << SLOT_SHIFT;
     stats->metadata += HEAD_SLOTS << SLOT_SHIFT;
     stats->arenas_in_use += arenas_in_use(chunk);
-    for (unsigned slot = HEAD_SLOTS; slot < CHUNK_SLOTS; slot++)
+    for (unsigned slot = HEAD_SLOTS; slot < chunk_slots(chunk); slot++)
         count_slot(chunk, slot, stats);
 }
 
@@ -107,7 +110,9 @@ static void count_mapping(const struct mapping *mapping, struct alloc_stats *sta
 {
     stats->mapped += mapping->length;
     if (mapping->state != MAPPING_LIVE) {
-        stats->purged += mapping->length;
+        uint64_t dirty = mapping->dirty < mapping->length ? mapping->dirty : mapping->length;
+        stats->cached += dirty;
+        stats->purged += mapping->length - dirty;
         return;
     }
     stats->mappings++;

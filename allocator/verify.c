@@ -12,6 +12,7 @@
 #include "allocator/remote.h"
 #include "allocator/slotmap.h"
 #include "allocator/state.h"
+#include "allocator/verify_large.h"
 
 struct verify {
     void (*complain)(void *ctx, const char *line);
@@ -194,12 +195,13 @@ static unsigned check_slot(struct verify *verify, const struct chunk *chunk, uns
 {
     const struct pool *pool = &chunk->pools[slot];
     bool is_free = slot_bit(chunk->header.free_map, slot);
-    expect(verify, is_free == (pool->state == SLOT_FREE), "the free map contradicts a slot's state", pool);
+    expect(verify, is_free == (load_acquire(&pool->state) == SLOT_FREE),
+           "the free map contradicts a slot's state", pool);
     if (pool->state == SLOT_FREE) {
         expect(verify, pool->owner == 0, "a free slot has an owner", pool);
         return slot + 1;
     }
-    if (pool->state == SLOT_RUN || pool->slots == 0 || slot + pool->slots > CHUNK_SLOTS) {
+    if (pool->state == SLOT_RUN || pool->slots == 0 || slot + pool->slots > chunk_slots(chunk)) {
         breach(verify, "a slot continues nothing", pool);
         return slot + 1;
     }
@@ -229,7 +231,9 @@ static void check_chunk(struct verify *verify, const struct chunk *chunk)
     }
     verify->dirty += slotmap_count(header->dirty_map, 0, CHUNK_SLOTS);
     verify->dirty += slotmap_count(header->aged_map, 0, CHUNK_SLOTS);
-    for (unsigned slot = HEAD_SLOTS; slot < CHUNK_SLOTS;)
+    expect(verify, slotmap_next(header->free_map, chunk_slots(chunk), SLOTMAP_SET) == CHUNK_SLOTS,
+           "a chunk has free slots past its end", chunk);
+    for (unsigned slot = HEAD_SLOTS; slot < chunk_slots(chunk);)
         slot = check_slot(verify, chunk, slot);
 }
 
@@ -272,6 +276,7 @@ size_t alloc_verify(void (*complain)(void *ctx, const char *line), void *ctx)
 {
     struct verify verify = {.complain = complain, .ctx = ctx};
     state_lock(LOCK_SHARED_HEAP);
+    state_lock(LOCK_PURGE);
     state_lock(LOCK_ARENA);
     for (uint32_t i = 0; i < alloc_state.chunk_count; i++)
         check_chunk(&verify, alloc_state.chunks[i]);
@@ -280,7 +285,11 @@ size_t alloc_verify(void (*complain)(void *ctx, const char *line), void *ctx)
     check_heap(&verify, &alloc_state.orphanage);
     check_heap(&verify, &alloc_state.shared);
     check_arena_bins(&verify);
+    const void *where = NULL;
+    const char *what = verify_large(&where);
+    expect(&verify, what == NULL, what == NULL ? "" : what, where);
     state_unlock(LOCK_ARENA);
+    state_unlock(LOCK_PURGE);
     state_unlock(LOCK_SHARED_HEAP);
     check_totals(&verify);
     return verify.breaches;

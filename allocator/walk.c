@@ -66,7 +66,7 @@ static void walk_mapping(struct walk *walk, uint64_t granule, uint64_t addr)
     }
     if (mapping.start >> CHUNK_SHIFT != granule >> CHUNK_SHIFT)
         return;
-    if (!mapping_is_sane(&mapping) || mapping.state > MAPPING_STUCK) {
+    if (!mapping_is_sane(&mapping) || mapping.state > MAPPING_CACHED) {
         walk_complain(walk, "damaged mapping descriptor", addr);
         return;
     }

@@ -212,6 +212,7 @@ static void walk_slot(struct walk *walk, unsigned slot, uint64_t start)
         break;
     case SLOT_FREE:
     case SLOT_RUN:
+    case SLOT_CACHED:
         break;
     default:
         walk_complain(walk, "a damaged slot descriptor for", start);
@@ -224,13 +225,14 @@ void walk_chunk(struct walk *walk, uint64_t base)
         walk_complain(walk, "an unreadable chunk head", base);
         return;
     }
-    if (walk->head->header.magic != CHUNK_MAGIC) {
+    unsigned slots = walk->head->header.mapped_slots;
+    if (walk->head->header.magic != CHUNK_MAGIC || slots <= HEAD_SLOTS || slots > CHUNK_SLOTS) {
         walk_complain(walk, "a damaged chunk head", base);
         return;
     }
-    walk_region(walk, base, base + CHUNK_SIZE, WALK_REGION_CHUNK);
+    walk_region(walk, base, base + ((uint64_t)slots << SLOT_SHIFT), WALK_REGION_CHUNK);
     if (walk->visitor->block == NULL && walk->visitor->pool == NULL)
         return;
-    for (unsigned slot = HEAD_SLOTS; slot < CHUNK_SLOTS && !walk->stopped; slot++)
+    for (unsigned slot = HEAD_SLOTS; slot < slots && !walk->stopped; slot++)
         walk_slot(walk, slot, base + ((uint64_t)slot << SLOT_SHIFT));
 }

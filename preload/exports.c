@@ -45,7 +45,7 @@ static inline void *face_malloc(size_t size)
 
 static __attribute__((noinline)) void free_next(void *p)
 {
-    if (p != NULL && !alloc_free_next(p))
+    if (__builtin_expect(!alloc_free_next(p), 0))
         release(p, RELEASE_FREE);
 }
 

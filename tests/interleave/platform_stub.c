@@ -95,6 +95,12 @@ bool platform_unmap(void *p, size_t size)
 
 /* What was returned reads as zeros: a list that leads there is broken. Of large runs only the first words of each page,
  * where the blocks of the largest class begin. */
+void platform_avoid_huge_pages(void *p, size_t size)
+{
+    (void)p;
+    (void)size;
+}
+
 bool platform_purge(void *p, size_t size)
 {
     size_t piece = size <= WHOLE ? size : 16, stride = size <= WHOLE ? size : PLATFORM_PAGE;

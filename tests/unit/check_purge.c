@@ -59,8 +59,8 @@ START_TEST(memory_decays_on_later_slow_paths)
     alloc_set_decay(50);
     fill(50000, 1000);
     empty(1000);
-    for (int i = 0; i < 6; i++) {
-        sleep_ms(60);
+    for (int i = 0; i < 30; i++) {
+        sleep_ms(20);
         alloc_free(alloc_malloc(100000));
     }
     ck_assert_int_le(help_rss_kb(), before + 8000);
@@ -312,7 +312,8 @@ START_TEST(free_pages_between_survivors_are_returned_and_come_back)
     ck_assert_uint_eq(help_live(), stats.live_blocks);
     /* Survivors pin a page, or two, each. */
     long pinned = (long)stats.live_blocks * 8 + (long)stats.pools * 4;
-    ck_assert_int_le(help_rss_kb(), before - (long)(MANY * size >> 10) + pinned + 600);
+    if (!HELP_ASAN && !HELP_TSAN) /* their shadow counts as resident */
+        ck_assert_int_le(help_rss_kb(), before - (long)(MANY * size >> 10) + pinned + 600);
     expect_survivors(size, step);
     for (int i = 1; i < MANY; i++) {
         if (survives(i, step))
