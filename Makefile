@@ -83,7 +83,7 @@ $(B)/tool/%.o: %.c
 # Every unit test links all pure code: the allocator, the recorder, and the command's parts without its main file.
 # Objects that only the tests use are kept: they are no intermediate files.
 .SECONDARY:
-UNIT_OBJ := $(call tool_obj,$(sort $(ALLOC_SRC) $(wildcard tracer/record/*.c) $(TOOL_PARTS) preload/settings.c preload/line.c $(filter-out tracer/tool/main.c,$(wildcard tracer/tool/*.c))))
+UNIT_OBJ := $(call tool_obj,$(sort $(ALLOC_SRC) $(wildcard tracer/record/*.c) $(TOOL_PARTS) preload/settings.c preload/line.c preload/freed.c preload/quarantine.c $(filter-out tracer/tool/main.c,$(wildcard tracer/tool/*.c))))
 $(B)/unit/%: tests/unit/%.c $(UNIT_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(TOOL_CFLAGS) $(CFLAGS) -o $@ $< $(UNIT_OBJ) $(LDFLAGS) $(TOOL_LIBS) -lcheck -lsubunit -lpthread -lm -lrt

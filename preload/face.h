@@ -12,6 +12,8 @@
  * nobody's
  *
  *   delete.c    C++'s operator delete
+ *   harden.c    harden=1: canaries, quarantine.c, guard pages; sweep.c looks once more at exit
+ *   freed.c     what was freed lately, for misuse.c
  *
  *   start.c first call and constructor    thread.c a thread's end    fork.c    dl.c dlopen, dlclose
  *   annotate.c the annotation API         interface.c figures and tuning

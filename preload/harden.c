@@ -155,12 +155,13 @@ static void entry_fill(struct ledger_entry *entry, size_t size, enum alloc_kind 
     __atomic_store_n(&entry->state, LEDGER_LIVE, __ATOMIC_RELEASE);
 }
 
-void *harden_allocate(enum alloc_kind kind, size_t size, size_t alignment)
+/* With `spare` bytes more than asked for: room to grow. */
+static void *allocate_with(size_t spare, enum alloc_kind kind, size_t size, size_t alignment)
 {
     struct alloc_block block = {0};
-    if (size > PTRDIFF_MAX - 2 * PLATFORM_PAGE)
+    if (size > PTRDIFF_MAX - 2 * PLATFORM_PAGE - spare)
         return NULL;
-    size_t padded = size + CANARY_MIN;
+    size_t padded = size + spare + CANARY_MIN;
     padded += padded > ALLOC_POOL_SIZE_MAX ? PLATFORM_PAGE : 0;
     void *p = take(kind, padded, alignment);
     if (!p && quarantine_empty(padded))
@@ -172,6 +173,11 @@ void *harden_allocate(enum alloc_kind kind, size_t size, size_t alignment)
     entry_fill(block.ledger, size, kind, guarded);
     region_note(p);
     return p;
+}
+
+void *harden_allocate(enum alloc_kind kind, size_t size, size_t alignment)
+{
+    return allocate_with(0, kind, size, alignment);
 }
 
 size_t harden_usable_size(const void *p)
@@ -250,11 +256,28 @@ enum alloc_status harden_free(void *p)
 
 /* --- realloc ------------------------------------------------------------------------------------- */
 
-/* In place only where no page that faults has to move, and where not too much would be wasted. */
-static bool stays(const struct alloc_block *block, const struct ledger_entry *was, size_t size)
+static size_t room_of(const struct alloc_block *block, const struct ledger_entry *was)
 {
-    size_t room = block->capacity - (was->flags & LEDGER_GUARDED ? PLATFORM_PAGE : 0);
-    return size <= room - CANARY_MIN && (size >= room / 2 || room <= SMALL_WASTE);
+    return block->capacity - (was->flags & LEDGER_GUARDED ? PLATFORM_PAGE : 0);
+}
+
+/* In place only where no page that faults has to move. */
+static bool fits(const struct alloc_block *block, const struct ledger_entry *was, size_t size)
+{
+    return was->state == LEDGER_LIVE && size <= room_of(block, was) - CANARY_MIN;
+}
+
+/* And where not too much would be wasted. */
+static bool fits_well(const struct alloc_block *block, const struct ledger_entry *was, size_t size)
+{
+    size_t room = room_of(block, was);
+    return fits(block, was, size) && (size >= room / 2 || room <= SMALL_WASTE);
+}
+
+/* What has grown before will again, often by the same step, and here each step is a copy: an eighth is kept for it. */
+static size_t spare_for(const struct ledger_entry *was, uint64_t old, size_t size)
+{
+    return was->kind == KIND_REALLOC && size > old && size > ALLOC_POOL_SIZE_MAX ? size / 8 : 0;
 }
 
 static void *resize_in_place(const struct alloc_block *block, const struct ledger_entry *was, size_t size)
@@ -264,18 +287,18 @@ static void *resize_in_place(const struct alloc_block *block, const struct ledge
     if (damage)
         misuse_overflow(block, was, damage, "realloc");
     canary_write(block, size, guarded);
-    entry_fill(block->ledger, size, (enum alloc_kind)was->kind, guarded);
+    entry_fill(block->ledger, size, KIND_REALLOC, guarded);
     return block->start;
 }
 
 void *harden_resize(const struct alloc_block *block, const struct ledger_entry *was, size_t size)
 {
     uint64_t old = was->state == LEDGER_LIVE ? ledger_size(was) : block->capacity;
-    if (was->state == LEDGER_LIVE && stays(block, was, size))
+    if (fits_well(block, was, size))
         return resize_in_place(block, was, size);
-    void *q = harden_allocate(KIND_REALLOC, size, 0);
-    if (!q)
-        return NULL;
+    void *q = allocate_with(spare_for(was, old, size), KIND_REALLOC, size, 0);
+    if (!q) /* shrinking never fails */
+        return fits(block, was, size) ? resize_in_place(block, was, size) : NULL;
     memcpy(q, block->start, old < size ? old : size);
     harden_retire(block, was);
     return q;

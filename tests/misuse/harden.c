@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -123,6 +125,20 @@ static void overflow_by_pages_mapped(void)
     puts("nothing stopped it");
 }
 
+static void go(int signal)
+{
+    (void)signal;
+    if (write(STDOUT_FILENO, "its handler\n", 12) == 12)
+        _exit(5);
+}
+
+/* abort() is the library's, in the middle of its work; the handler is entered all the same. */
+static void overflow_with_a_handler(void)
+{
+    signal(SIGABRT, go);
+    overflow_of_calloc();
+}
+
 /* --- nothing wrong -------------------------------------------------------------------------------------- */
 
 static void sizes_are_as_asked(void)
@@ -166,6 +182,38 @@ static void nothing_is_handed_out_again_at_once(void)
         expect(malloc(64) != p, "in quarantine");
 }
 
+/* Each step a copy would be 40 GiB of copying. */
+static void growing_by_small_steps_is_not_quadratic(void)
+{
+    char *p = NULL;
+    for (size_t size = 1000; size < 80 * MIB; size += 80000) {
+        p = realloc(p, size);
+        expect(p && malloc_usable_size(p) == size, "grown");
+        p[size - 1] = 'g';
+    }
+    expect(p[999] == 'g' && p[80999] == 'g', "kept");
+    free(p);
+}
+
+static void shrinking_works_when_memory_is_out(void)
+{
+    static void *chain;
+    char *kept = malloc(5000);
+    void **p;
+    memset(kept, 'k', 5000);
+    setrlimit(RLIMIT_AS, &(struct rlimit){64 * MIB, 64 * MIB});
+    for (size_t size = MIB; size >= 16; size /= 4) {
+        while ((p = malloc(size))) {
+            *p = chain;
+            chain = p;
+        }
+    }
+    expect(!realloc(kept, 6000), "growing fails");
+    kept = realloc(kept, 100);
+    expect(kept && kept[0] == 'k' && kept[99] == 'k' && malloc_usable_size(kept) == 100, "shrunk");
+    free(kept);
+}
+
 static void *shared[64];
 
 static void *churn(void *seed)
@@ -207,12 +255,25 @@ static const struct {
     const char *name;
     void (*run)(void);
 } runs[] = {
-    RUN(overflow_of_a_leak),       RUN(off_by_one_zero),        RUN(overflow_of_nothing),
-    RUN(overflow_of_calloc),       RUN(overflow_of_aligned),    RUN(overflow_before_realloc),
-    RUN(overflow_before_move),     RUN(overflow_of_the_shrunk), RUN(write_seen_at_exit),
-    RUN(write_seen_on_leaving),    RUN(write_after_move),       RUN(overflow_by_pages),
-    RUN(overflow_by_pages_mapped), RUN(sizes_are_as_asked),     RUN(nothing_is_handed_out_again_at_once),
+    RUN(overflow_of_a_leak),
+    RUN(off_by_one_zero),
+    RUN(overflow_of_nothing),
+    RUN(overflow_of_calloc),
+    RUN(overflow_of_aligned),
+    RUN(overflow_before_realloc),
+    RUN(overflow_before_move),
+    RUN(overflow_of_the_shrunk),
+    RUN(write_seen_at_exit),
+    RUN(write_seen_on_leaving),
+    RUN(write_after_move),
+    RUN(overflow_by_pages),
+    RUN(overflow_by_pages_mapped),
+    RUN(sizes_are_as_asked),
+    RUN(nothing_is_handed_out_again_at_once),
     RUN(threads_and_forks),
+    RUN(growing_by_small_steps_is_not_quadratic),
+    RUN(shrinking_works_when_memory_is_out),
+    RUN(overflow_with_a_handler),
 };
 
 int main(int count, char **words)
