@@ -49,25 +49,36 @@ static void arena_link(uint32_t id, unsigned bin)
     alloc_state.arena_bin[bin] = id;
 }
 
+static bool arena_is_virgin(const struct chunk *chunk, unsigned arena)
+{
+    return chunk->header.virgin_arenas >> arena & 1;
+}
+
+static bool arena_is_binned(const struct chunk *chunk, unsigned arena)
+{
+    return arena_free(chunk, arena) != 0 && !arena_is_virgin(chunk, arena);
+}
+
 void arenas_link(struct chunk *chunk)
 {
     for (unsigned arena = 0; arena < CHUNK_ARENAS; arena++)
-        if (arena_free(chunk, arena) != 0)
+        if (arena_is_binned(chunk, arena))
             arena_link(arena_id(chunk, arena), arena_free(chunk, arena));
 }
 
 void arenas_unlink(struct chunk *chunk)
 {
     for (unsigned arena = 0; arena < CHUNK_ARENAS; arena++)
-        if (arena_free(chunk, arena) != 0)
+        if (arena_is_binned(chunk, arena))
             arena_unlink(arena_id(chunk, arena), arena_free(chunk, arena));
 }
 
 static void arena_change(struct chunk *chunk, unsigned arena, int change)
 {
     unsigned before = arena_free(chunk, arena), after = before + (unsigned)change;
-    if (before != 0)
+    if (arena_is_binned(chunk, arena))
         arena_unlink(arena_id(chunk, arena), before);
+    chunk->header.virgin_arenas &= ~(1u << arena);
     chunk->header.arena_free[arena] = (uint8_t)after;
     if (after != 0)
         arena_link(arena_id(chunk, arena), after);
@@ -94,10 +105,9 @@ static void free_map_change(struct chunk *chunk, unsigned from, unsigned n, bool
 
 /* The first free run of n slots from `from` on, before `end`, that starts at a multiple of align. *longest
  * grows to the longest run seen. */
-static bool run_find(const struct chunk *chunk, unsigned from, unsigned end, unsigned n, unsigned align,
+static bool run_find(const uint64_t *map, unsigned from, unsigned end, unsigned n, unsigned align,
                      unsigned *longest, unsigned *ret_start)
 {
-    const uint64_t *map = chunk->header.free_map;
     for (unsigned start = slotmap_next(map, from, SLOTMAP_SET); start < end;) {
         unsigned stop = slotmap_next(map, start, SLOTMAP_CLEAR);
         if (stop > end)
@@ -117,7 +127,7 @@ static bool run_find(const struct chunk *chunk, unsigned from, unsigned end, uns
 unsigned chunk_longest_run(const struct chunk *chunk)
 {
     unsigned longest = 0, start;
-    (void)run_find(chunk, 0, CHUNK_SLOTS, CHUNK_SLOTS + 1, 1, &longest, &start);
+    (void)run_find(chunk->header.free_map, 0, CHUNK_SLOTS, CHUNK_SLOTS + 1, 1, &longest, &start);
     return longest;
 }
 
@@ -128,7 +138,7 @@ static bool find_in_arenas(unsigned n, unsigned align, struct chunk **ret_chunk,
         for (int i = 0; id != 0 && i < ARENA_TRIES; i++, id = arena_links(id)->arena_next) {
             struct chunk *chunk = chunk_of(arena_links(id));
             unsigned from = id % CHUNK_ARENAS * ARENA_SLOTS, longest = 0;
-            if (run_find(chunk, from, from + ARENA_SLOTS, n, align, &longest, ret_start)) {
+            if (run_find(chunk->header.free_map, from, from + ARENA_SLOTS, n, align, &longest, ret_start)) {
                 *ret_chunk = chunk;
                 return true;
             }
@@ -144,7 +154,7 @@ static bool find_in_chunks(unsigned n, unsigned align, struct chunk **ret_chunk,
             continue;
         struct chunk *chunk = alloc_state.chunks[i];
         unsigned longest = 0;
-        if (run_find(chunk, 0, CHUNK_SLOTS, n, align, &longest, ret_start)) {
+        if (run_find(chunk->header.free_map, 0, CHUNK_SLOTS, n, align, &longest, ret_start)) {
             *ret_chunk = chunk;
             return true;
         }

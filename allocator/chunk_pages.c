@@ -111,6 +111,8 @@ static struct chunk *chunk_map(unsigned n)
     chunk->header.free_slots = slots - HEAD_SLOTS;
     for (unsigned arena = 0; arena < slots / ARENA_SLOTS; arena++)
         chunk->header.arena_free[arena] = arena == 0 ? ARENA_SLOTS - HEAD_SLOTS : ARENA_SLOTS;
+    /* Their links are in descriptors on pages that need not be touched yet. */
+    chunk->header.virgin_arenas = (1u << slots / ARENA_SLOTS) - 1;
     if (!map_set((uintptr_t)chunk, CHUNK_SIZE, (uintptr_t)chunk)) {
         (void)platform_unmap(chunk, chunk_length(chunk));
         return NULL;

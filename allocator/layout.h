@@ -151,7 +151,8 @@ struct chunk_header {
     uint32_t mapped_slots; /* of the 256, as many as the kernel gave; the rest is not ours. Constant */
     uint32_t plain_pages;  /* 1: huge pages are as the system has them; 0: advised against */
     uint8_t arena_free[CHUNK_ARENAS]; /* free slots of each arena */
-    unsigned char unused[40];
+    uint32_t virgin_arenas;           /* 1 << arena: never used, and in no bin */
+    unsigned char unused[36];
     uint32_t arena_next, arena_prev; /* arena 0's, at the place every other arena has them */
     uint64_t dirty_map[MAP_WORDS];   /* free, resident, since the last tick */
     uint64_t aged_map[MAP_WORDS];    /* free, resident, for a whole tick: the next one returns it */

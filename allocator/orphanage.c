@@ -18,6 +18,8 @@
 #define ADOPT_TRIES 8
 /* Pages of empty pools that a heap keeps for its next thread, until two ticks later: 512 KiB. */
 #define IDLE_PAGES 128u
+/* And all idle heaps together: 2 MiB. */
+#define IDLE_PAGES_ALL 512u
 
 /* --- the orphanage -------------------------------------------------------------------------------------- */
 
@@ -229,7 +231,8 @@ struct heap *heap_attach(void)
 static bool pool_may_stay(const struct heap *heap, const struct pool *pool)
 {
     return !pool->torn && pool->used == 0 && REMOTE_COUNT(load_acquire(&pool->remote)) == 0 &&
-           heap->spare_pages + pool_resident_pages(pool) <= IDLE_PAGES;
+           heap->spare_pages + pool_resident_pages(pool) <= IDLE_PAGES &&
+           alloc_state.idle_pages + heap->spare_pages < IDLE_PAGES_ALL;
 }
 
 /* The pools that stay are spares again. */
