@@ -166,12 +166,8 @@ static inline struct pool *pool_with_freed(const struct heap *heap, unsigned cla
 }
 
 /* Most often what the bin lacks is what was freed into the same pool, or the next. The sentinel heap has neither. */
-ALLOC_FAST void *alloc_malloc_next(size_t size)
+static inline void *class_next(struct heap *heap, unsigned class)
 {
-    struct heap *heap = alloc_heap;
-    if (unlikely(size > POOL_SIZE_MAX))
-        return size > SPAN_SIZE_MAX ? NULL : span_cache_take(heap, span_slots_for(size));
-    unsigned class = class_of(size);
     uint64_t *bin = &heap->bin[class];
     if (list_first(*bin, heap->secret) != NULL)
         return bin_pop(heap, class);
@@ -184,6 +180,14 @@ ALLOC_FAST void *alloc_malloc_next(size_t size)
     pool_move_list(pool, bin);
     heap_leave(heap);
     return bin_pop(heap, class);
+}
+
+ALLOC_FAST void *alloc_malloc_next(size_t size)
+{
+    struct heap *heap = alloc_heap;
+    if (unlikely(size > POOL_SIZE_MAX))
+        return size > SPAN_SIZE_MAX ? NULL : span_cache_take(heap, span_slots_for(size));
+    return class_next(heap, class_of(size));
 }
 
 void *alloc_malloc(size_t size)
@@ -213,6 +217,14 @@ static bool class_of_aligned(size_t alignment, size_t size, unsigned *ret_class)
         }
     }
     return false;
+}
+
+ALLOC_FAST void *alloc_aligned_next(size_t alignment, size_t size)
+{
+    unsigned class;
+    if (unlikely(size > POOL_SIZE_MAX || !class_of_aligned(alignment, size, &class)))
+        return NULL;
+    return class_next(alloc_heap, class);
 }
 
 void *alloc_malloc_aligned(size_t alignment, size_t size)

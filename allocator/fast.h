@@ -40,6 +40,8 @@ static inline void *alloc_malloc_fast(size_t size)
 /* The next try: what came back meanwhile, sizes up to 32 KiB, and what the thread has cached of larger ones. A block, or
  * NULL: then call alloc_malloc(). */
 void *alloc_malloc_next(size_t size);
+/* The same, aligned; NULL: then call alloc_malloc_aligned(). */
+void *alloc_aligned_next(size_t alignment, size_t size);
 
 /* The pool of this heap that p is a live block of, or NULL. *ret_list is the list that p would head. */
 static inline struct pool *own_pool_of(const struct heap *heap, const void *p, uint64_t *ret_list)

@@ -127,7 +127,8 @@ static void *face_memalign(size_t alignment, size_t size)
     }
     if (!is_power_of_two(alignment))
         alignment = (size_t)1 << (64 - __builtin_clzl(alignment));
-    return allocate(size, KIND_ALIGNED, alignment);
+    void *p = alloc_aligned_next(alignment, size != 0 ? size : 1);
+    return p != NULL ? p : allocate(size, KIND_ALIGNED, alignment);
 }
 
 EXPORT void *memalign(size_t alignment, size_t size)
