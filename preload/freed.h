@@ -7,8 +7,8 @@
  *
  * The allocator knows a free block by its state while the block's chunk or mapping is there. Once that is unmapped, the
  * address is nobody's, and a second free of it would be told as "no memory that malloc gave out". So frees of page-aligned
- * addresses (every span and mapping is one) are noted here, 256 of them; while recording, or with harden=1, all frees are,
- * 8192 of them, with the two stacks, which the ledger forgets when a pool is given back.
+ * addresses (every mapping is one) that take the slow path are noted here, 256 of them; while recording, or with harden=1, all
+ * frees are, 8192 of them, with the two stacks, which the ledger forgets when a pool is given back.
  *
  * It is a hint for messages, asked only when a free has failed already: an entry may be missing, overwritten by a newer
  * one, or older than a mapping of the program's own at the same address.

@@ -27,11 +27,11 @@ static uint32_t
 /* --- canaries ------------------------------------------------------------------------------------ */
 
 /* One byte an address; the eight of an aligned word make no address, whatever the program's own bytes in its lower part
- * are, and none is 0, which is what an overflow by one most often writes. */
+ * are. None is below 128, so that no text, no 0 and no 1 passes for it. */
 static unsigned char canary_byte(uintptr_t at)
 {
     uint64_t word = ((at & ~(uintptr_t)7) ^ canary_secret) * 0x9e3779b97f4a7c15ull;
-    word |= 0x0101010101010101ull;
+    word |= 0x8080808080808080ull;
     return (at & 7) == 7 ? 0xa5 : (unsigned char)(word >> (at & 7) * 8);
 }
 

@@ -2,6 +2,7 @@
 /* One crime per run: crimes NAME. Each ends in its own abort unless the policy lets it go on, which prints
  * "went on". */
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -115,6 +116,19 @@ static void double_free_mapped(void)
     free(hidden(p));
 }
 
+/* Its memory is the kernel's again, and others were freed since. */
+static void double_free_unmapped(void)
+{
+    void *p = malloc((size_t)5 << 20), *others[3];
+    for (int i = 0; i < 3; i++)
+        others[i] = malloc((size_t)7 << 20);
+    free(p);
+    for (int i = 0; i < 3; i++)
+        free(others[i]);
+    malloc_trim(0);
+    free(hidden(p));
+}
+
 static void interior_mapped(void)
 {
     char *p = malloc((size_t)32 << 20);
@@ -167,6 +181,7 @@ static const struct {
     CRIME(double_free_large),
     CRIME(interior_large),
     CRIME(double_free_mapped),
+    CRIME(double_free_unmapped),
     CRIME(interior_mapped),
     CRIME(realloc_interior),
     CRIME(realloc_freed),
