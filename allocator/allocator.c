@@ -129,9 +129,10 @@ static void *large_obtain(struct heap *heap, size_t size, size_t alignment, size
     bool zeroed;
     if (size <= SPAN_SIZE_MAX && alignment <= SPAN_SIZE_MAX) {
         void *p = span_alloc(heap, size, alignment, &zeroed);
-        *ret_dirty = zeroed ? 0 : size;
-        if (p != NULL)
+        if (p != NULL) {
+            *ret_dirty = zeroed ? 0 : size;
             return p;
+        }
     }
     /* A span needs a chunk; where there is no room for one, a mapping of just its size may still do. */
     return mapping_alloc(size, alignment, ret_dirty);
