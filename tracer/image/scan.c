@@ -62,6 +62,9 @@ static uint32_t find_full_before(const struct image *image, uint64_t value, uint
     uint32_t to = value % BLOCK_ALIGN ? FINDER_NONE : finder_find(&image->finder, value - 1, &offset);
     if (to == FINDER_NONE || offset + 1 != image->blocks[to].size)
         return FINDER_NONE;
+    /* A large block may end where a table of the allocator's begins, and the thread has a pointer to that. */
+    if (ranges_find(&image->tables, value) != NULL)
+        return FINDER_NONE;
     *ret_offset = offset + 1;
     return to;
 }
