@@ -147,7 +147,7 @@ enum alloc_status alloc_find(const void *p, struct alloc_block *ret)
 
 size_t alloc_usable_size(const void *p)
 {
-    struct alloc_block block;
+    struct alloc_block block = {0};
     return alloc_find(p, &block) == ALLOC_OK ? block.capacity : 0;
 }
 

@@ -324,12 +324,8 @@ static bool pool_trim_pages(struct heap *heap, struct pool *pool, enum purge_wha
 static bool class_trim(struct heap *heap, unsigned class, enum purge_what what)
 {
     bool any = false;
-    unsigned left = 0;
     heap_empty_bin(heap, class);
-    for (struct pool *pool = heap->current[class], *first = pool; pool != EMPTY_POOL && pool != NULL;) {
-        left++;
-        pool = pool->next == first ? NULL : pool->next;
-    }
+    unsigned left = ring_length(heap->current[class], EMPTY_POOL);
     for (struct pool *pool = heap->current[class], *next; left > 0; left--, pool = next) {
         next = pool->next;
         if (!pool_is_empty(pool)) {
@@ -345,9 +341,7 @@ static bool class_trim(struct heap *heap, unsigned class, enum purge_what what)
 /* A signal handler may have freed into a full pool while the heap was busy: such a pool is usable again. */
 static void full_trim(struct heap *heap)
 {
-    unsigned left = 0;
-    for (struct pool *pool = heap->full, *first = pool; pool != NULL; left++)
-        pool = pool->next == first ? NULL : pool->next;
+    unsigned left = ring_length(heap->full, NULL);
     for (struct pool *pool = heap->full, *next; left > 0; left--, pool = next) {
         next = pool->next;
         if (!pool->full && remote_change(pool, REMOTE_WATCHED, REMOTE_QUIET))

@@ -200,14 +200,6 @@ static struct heap *heap_create(void)
     return heap;
 }
 
-static unsigned ring_length(const struct pool *first)
-{
-    unsigned length = 0;
-    for (const struct pool *pool = first; pool != NULL; pool = pool->next == first ? NULL : pool->next)
-        length++;
-    return length;
-}
-
 struct heap *heap_attach(void)
 {
     state_lock(LOCK_ARENA);
@@ -216,7 +208,7 @@ struct heap *heap_attach(void)
         heap = alloc_state.idle_heaps;
     if (heap != NULL) {
         alloc_state.idle_heaps = heap->next_idle;
-        alloc_state.stragglers -= ring_length(heap->full);
+        alloc_state.stragglers -= ring_length(heap->full, NULL);
         alloc_state.idle_pages -= heap->spare_pages;
     } else {
         heap = heap_create();
@@ -264,7 +256,7 @@ unsigned heap_abandon(struct heap *heap, bool all)
     for (unsigned class = 0; class < CLASS_COUNT; class ++)
         class_abandon(heap, class, all);
     unsigned left = 0;
-    for (unsigned i = ring_length(heap->full); i > 0; i--) {
+    for (unsigned i = ring_length(heap->full, NULL); i > 0; i--) {
         struct pool *pool = heap->full;
         pool_undisguise(pool);
         own_remove(heap, pool);

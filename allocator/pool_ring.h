@@ -35,4 +35,17 @@ static inline void ring_remove(struct pool **first, struct pool *pool, struct po
     pool->next = pool->prev = NULL;
 }
 
+static inline unsigned ring_length(const struct pool *first, const struct pool *none)
+{
+    unsigned length = 0;
+    const struct pool *pool = first;
+    if (first == none)
+        return 0;
+    do {
+        length++;
+        pool = pool->next;
+    } while (pool != first);
+    return length;
+}
+
 #endif

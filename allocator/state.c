@@ -22,10 +22,10 @@ _Static_assert(CLASS_COUNT == 6 * 12, "NO_POOLS names every class");
 _Static_assert(offsetof(struct no_block, link) == LIST_END, "its address ends a list");
 const struct no_block alloc_no_block;
 
+#define NO_LINK ((uintptr_t)&alloc_no_block.link)
 #define NO_BLOCKS                                                                                            \
     {                                                                                                        \
-        TWELVE(NO_LIST(0)), TWELVE(NO_LIST(0)), TWELVE(NO_LIST(0)), TWELVE(NO_LIST(0)), TWELVE(NO_LIST(0)),  \
-            TWELVE(NO_LIST(0))                                                                               \
+        TWELVE(NO_LINK), TWELVE(NO_LINK), TWELVE(NO_LINK), TWELVE(NO_LINK), TWELVE(NO_LINK), TWELVE(NO_LINK) \
     }
 
 /* Its secret is 0, so that its bins can be constants. */
@@ -39,8 +39,8 @@ struct alloc_state alloc_state = {
     .shared = {.own = OWN_NOTHING, .current = NO_POOLS},
 };
 
-_Static_assert(ALLOC_POOL_SIZE_MAX == POOL_SIZE_MAX && ALLOC_MAPPING_ALIGNMENT == CHUNK_SIZE,
-               "what allocator.h says of the layout");
+_Static_assert(ALLOC_POOL_SIZE_MAX - POOL_SIZE_MAX == 0, "what allocator.h says of pools");
+_Static_assert(ALLOC_MAPPING_ALIGNMENT - CHUNK_SIZE == 0, "what allocator.h says of mappings");
 
 struct alloc_root alloc_root_data = {
     .magic = LAYOUT_MAGIC,

@@ -45,7 +45,7 @@ static size_t canary_length(const struct alloc_block *block, uint64_t size, bool
 static void canary_write(const struct alloc_block *block, uint64_t size, bool guarded)
 {
     unsigned char *at = (unsigned char *)block->start + size;
-    size_t length = canary_length(block, size, guarded);
+    size_t length = block->start == NULL ? 0 : canary_length(block, size, guarded);
     for (size_t i = 0; i < length; i++)
         at[i] = canary_byte((uintptr_t)(at + i));
 }

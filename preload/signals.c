@@ -159,7 +159,7 @@ ALLOC_FAST __attribute__((noinline)) static void enter(int signal, siginfo_t *in
 #define TRAMPOLINE(number)                                                                                   \
     ALLOC_FAST static void trampoline_##number(int signal, siginfo_t *info, void *context)                   \
     {                                                                                                        \
-        enter(signal, info, context, (uintptr_t)__builtin_dwarf_cfa(), number - FIRST_NUMBER);               \
+        enter(signal, info, context, (uintptr_t)__builtin_dwarf_cfa(), (number)-FIRST_NUMBER);               \
     }
 TRAMPOLINES(TRAMPOLINE)
 
