@@ -39,8 +39,10 @@ struct alloc_state alloc_state = {
     .shared = {.own = OWN_NOTHING, .current = NO_POOLS},
 };
 
-_Static_assert(ALLOC_POOL_SIZE_MAX - POOL_SIZE_MAX == 0, "what allocator.h says of pools");
-_Static_assert(ALLOC_MAPPING_ALIGNMENT - CHUNK_SIZE == 0, "what allocator.h says of mappings");
+/* That both sides are equal is what is said. NOLINTNEXTLINE(misc-redundant-expression) */
+_Static_assert(ALLOC_POOL_SIZE_MAX == POOL_SIZE_MAX, "what allocator.h says of pools");
+/* NOLINTNEXTLINE(misc-redundant-expression) */
+_Static_assert(ALLOC_MAPPING_ALIGNMENT == CHUNK_SIZE, "what allocator.h says of mappings");
 
 struct alloc_root alloc_root_data = {
     .magic = LAYOUT_MAGIC,
