@@ -157,7 +157,7 @@ static void *large_alloc(size_t size, size_t alignment, bool zeroed)
 /* --- allocating ----------------------------------------------------------------------------------------- */
 
 /* The first pool of the ring, or the second, if blocks were freed into it. */
-static inline struct pool *pool_with_freed(const struct heap *heap, unsigned class)
+ALLOC_INSIDE struct pool *pool_with_freed(const struct heap *heap, unsigned class)
 {
     struct pool *pool = heap->current[class];
     if (likely(list_first(pool->free_list, heap->secret) != NULL))
@@ -167,7 +167,7 @@ static inline struct pool *pool_with_freed(const struct heap *heap, unsigned cla
 }
 
 /* Most often what the bin lacks is what was freed into the same pool, or the next. The sentinel heap has neither. */
-static inline void *class_next(struct heap *heap, unsigned class)
+ALLOC_INSIDE void *class_next(struct heap *heap, unsigned class)
 {
     uint64_t *bin = &heap->bin[class];
     if (list_first(*bin, heap->secret) != NULL)

@@ -29,7 +29,7 @@
 #include "allocator/state.h"
 
 /* A block, or NULL: then call alloc_malloc(). */
-static inline void *alloc_malloc_fast(size_t size)
+ALLOC_INSIDE void *alloc_malloc_fast(size_t size)
 {
     if (unlikely(size > STEP_16_MAX))
         return NULL;
@@ -44,7 +44,7 @@ void *alloc_malloc_next(size_t size);
 void *alloc_aligned_next(size_t alignment, size_t size);
 
 /* The pool of this heap that p is a live block of, or NULL. *ret_list is the list that p would head. */
-static inline struct pool *own_pool_of(const struct heap *heap, const void *p, uint64_t *ret_list)
+ALLOC_INSIDE struct pool *own_pool_of(const struct heap *heap, const void *p, uint64_t *ret_list)
 {
     struct pool *pool = heap->own[((uintptr_t)p >> SLOT_SHIFT) & heap->own_mask];
     uintptr_t offset = (uintptr_t)p - pool->start;
@@ -57,7 +57,7 @@ static inline struct pool *own_pool_of(const struct heap *heap, const void *p, u
 }
 
 /* true when p was freed; false: nothing happened, call alloc_free(). p may be anything. */
-static inline bool alloc_free_fast(void *p)
+ALLOC_INSIDE bool alloc_free_fast(void *p)
 {
     struct heap *heap = alloc_heap;
     uint64_t list;
@@ -112,7 +112,7 @@ static inline bool alloc_fits_well(size_t size, size_t capacity)
 }
 
 /* The block, moved or not, or NULL: nothing happened, call alloc_realloc(). */
-static inline void *alloc_realloc_fast(void *p, size_t size)
+ALLOC_INSIDE void *alloc_realloc_fast(void *p, size_t size)
 {
     uint64_t list;
     struct pool *pool = own_pool_of(alloc_heap, p, &list);

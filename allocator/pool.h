@@ -103,7 +103,7 @@ static inline void free_block_write(struct free_block *block, uint64_t rest, uin
 
 /* A block, or NULL: the bin is empty, or its first block was written over. What ends a list can be read, and its
  * link is as far off as one that was written over: one comparison tells both. */
-static inline void *bin_pop(struct heap *heap, size_t class)
+ALLOC_INSIDE void *bin_pop(struct heap *heap, size_t class)
 {
     uint64_t list = heap->bin[class];
     struct free_block *block = (struct free_block *)(list ^ heap->secret);
@@ -119,7 +119,7 @@ static inline void *bin_pop(struct heap *heap, size_t class)
 
 /* free_list, which is not empty, moves to the bin, which is. For a moment its blocks are on both: at none they are on
  * neither, where a reader of a stopped process would take them for live ones. */
-static inline void pool_move_list(struct pool *pool, uint64_t *bin)
+ALLOC_INSIDE void pool_move_list(struct pool *pool, uint64_t *bin)
 {
     uint64_t list = pool->free_list;
     uint32_t blocks = pool->blocks, length = blocks - pool->used;
@@ -132,7 +132,7 @@ static inline void pool_move_list(struct pool *pool, uint64_t *bin)
 }
 
 /* `list` is p's, as list_from() makes it. false: `used` is now 0. */
-static inline bool pool_push(struct pool *pool, void *p, uint64_t list)
+ALLOC_INSIDE bool pool_push(struct pool *pool, void *p, uint64_t list)
 {
     struct free_block *block = p;
     store_relaxed(&block->link, pool->free_list);

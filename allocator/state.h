@@ -92,6 +92,8 @@ void state_report_corruption(const void *block);
 /* Functions that inline the fast paths are kept together: a program counter in [__start_heaptally_fast,
  * __stop_heaptally_fast) tells that a signal interrupted one of them. */
 #define ALLOC_FAST __attribute__((section("heaptally_fast")))
+/* What they are made of is never a function of its own, which would lie elsewhere (scripts/check-elf looks). */
+#define ALLOC_INSIDE static inline __attribute__((always_inline))
 
 /* What a thread must know of itself when a signal handler of its own runs, or has been left by a jump (nested.h).
  * Written by its own thread only, handlers on it included; a handler that returns leaves it as it found it. */
