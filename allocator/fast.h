@@ -94,7 +94,7 @@ static inline bool free_span_next(struct pool *span, uintptr_t p)
 static inline bool alloc_free_next(void *p)
 {
     uintptr_t address = (uintptr_t)p, base = chunk_base(address);
-    if (map_entry(address) != base || address - base < (HEAD_SLOTS << SLOT_SHIFT))
+    if (map_entry(address) != base || base == 0 || address - base < (HEAD_SLOTS << SLOT_SHIFT))
         return false;
     struct pool *pool = chunk_descriptor(address);
     unsigned state = load_acquire(&pool->state);

@@ -17,6 +17,7 @@ static void expect_status(void *suspect, enum alloc_status status)
     struct alloc_block block;
     void *q = &q;
     ck_assert(!alloc_free_fast(p));
+    ck_assert(!alloc_free_next(p));
     ck_assert_int_eq(alloc_free(p), status);
     ck_assert_int_eq(alloc_find(p, &block), status);
     ck_assert_int_eq(alloc_realloc(p, 100, &q), status);
@@ -78,6 +79,8 @@ START_TEST(addresses_that_are_not_ours_are_foreign)
     expect_status(&local, ALLOC_FOREIGN);
     expect_status((void *)(uintptr_t)1, ALLOC_FOREIGN);
     expect_status((void *)(uintptr_t)4096, ALLOC_FOREIGN);
+    expect_status((void *)(uintptr_t)0x10000, ALLOC_FOREIGN); /* where a chunk at 0 would have slots */
+    expect_status((void *)(uintptr_t)0x3fc000, ALLOC_FOREIGN);
     expect_status((void *)0x7fffffffffffffff, ALLOC_FOREIGN);
     expect_status((void *)0xffffffffff600000, ALLOC_FOREIGN);
     expect_status((void *)0x0000800000000000, ALLOC_FOREIGN);
