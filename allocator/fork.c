@@ -11,7 +11,6 @@
  */
 #include "allocator/address_map.h"
 #include "allocator/chunk.h"
-#include "allocator/emergency.h"
 #include "allocator/heap.h"
 #include "allocator/pool.h"
 #include "allocator/pool_ring.h"
@@ -97,40 +96,8 @@ static void heaps_settle(void)
         }
         heap_save_bins(heap);
         heap_reset(heap);
-        heap->attached = 0;
-        heap->next_idle = alloc_state.idle_heaps;
-        alloc_state.idle_heaps = heap;
+        heap_make_idle(heap);
     }
-}
-
-/* --- the total of what is mapped ------------------------------------------------------------------------ */
-
-static uint64_t leaf_mapped(uintptr_t first, const struct map_leaf *leaf)
-{
-    uint64_t bytes = 0;
-    for (uintptr_t i = 0; i < 1u << MAP_LEAF_BITS; i++) {
-        uintptr_t entry = leaf->entry[i];
-        const struct mapping *mapping = (const struct mapping *)(entry & ~MAP_MAPPING);
-        if ((entry & MAP_MAPPING) != 0 && (entry & MAP_EMERGENCY) == 0 &&
-            mapping->start >> CHUNK_SHIFT == first + i)
-            bytes += mapping->length;
-    }
-    return bytes;
-}
-
-/* A thread that was moving a mapping, between the kernel and the address map, is gone, and another one may have got
- * the old place: that mapping is lost here, and its bytes are no more to be counted. */
-static void mapped_settle(void)
-{
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; i < alloc_state.chunk_count; i++)
-        bytes += (uint64_t)chunk_slots(alloc_state.chunks[i]) << SLOT_SHIFT;
-    if (bytes == alloc_root_data.mapped)
-        return;
-    for (uintptr_t root = 0; root < 1u << MAP_ROOT_BITS; root++)
-        if (alloc_map[root] != NULL)
-            bytes += leaf_mapped(root << MAP_LEAF_BITS, alloc_map[root]);
-    store_relaxed(&alloc_root_data.mapped, bytes);
 }
 
 void alloc_fork_child(void)
@@ -142,6 +109,5 @@ void alloc_fork_child(void)
     span_caches_settle();
     for (uint32_t i = 0; i < alloc_state.chunk_count; i++)
         chunk_settle(alloc_state.chunks[i]);
-    mapped_settle();
     state_unlock(LOCK_ARENA);
 }

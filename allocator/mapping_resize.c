@@ -27,7 +27,17 @@ bool mapping_stretch(struct mapping *mapping, size_t length)
     return fits;
 }
 
-/* First the new place is ours in every respect, then the pages go there. */
+/* Arena lock held: it is `length` bytes at `start` from now on. */
+static void mapping_relocate(struct mapping *mapping, uintptr_t start, size_t length)
+{
+    state_count_mapped((int64_t)length - (int64_t)mapping->length);
+    store_relaxed(&mapping->start, start);
+    store_relaxed(&mapping->length, length);
+}
+
+/* The books first, then the pages, and only then is the old place forgotten: a child forked in between, where nobody
+ * finishes this, counts the mapping where its map entries stay its own. Those of the old place another may come to
+ * write over, once the kernel has the addresses back. */
 bool mapping_move(struct mapping *mapping, size_t length)
 {
     uintptr_t old_start = mapping->start;
@@ -37,16 +47,16 @@ bool mapping_move(struct mapping *mapping, size_t length)
         return false;
     state_lock(LOCK_ARENA);
     bool known = map_set((uintptr_t)target, length, mapping_word(mapping));
+    if (known)
+        mapping_relocate(mapping, (uintptr_t)target, length);
     state_unlock(LOCK_ARENA);
     bool moved = known && platform_move((void *)old_start, old_length, target, length);
     state_lock(LOCK_ARENA);
     if (moved) {
-        store_relaxed(&mapping->start, (uintptr_t)target);
-        store_relaxed(&mapping->length, length);
         memset(mapping->ledger, 0, sizeof mapping->ledger);
         map_clear(old_start, old_length, mapping_word(mapping));
-        state_count_mapped((int64_t)length - (int64_t)old_length);
     } else if (known) {
+        mapping_relocate(mapping, old_start, old_length);
         map_clear((uintptr_t)target, length, mapping_word(mapping));
     }
     state_unlock(LOCK_ARENA);
