@@ -176,12 +176,18 @@ bool heap_drain(struct heap *heap)
 
 /* --- freeing -------------------------------------------------------------------------------------------- */
 
+/* One block came back, and `used` is itself again. */
+static void pool_count_first_free(struct pool *pool)
+{
+    store_relaxed(&pool->used, (uint32_t)pool->capacity - 1);
+    store_relaxed(&pool->full, false);
+}
+
 /* The first free into a full pool. If a pusher of another thread was before us, its entry on the pending stack
  * relists the pool. */
 static void pool_reopen(struct heap *heap, struct pool *pool)
 {
-    store_relaxed(&pool->used, (uint32_t)pool->capacity - 1);
-    store_relaxed(&pool->full, false);
+    pool_count_first_free(pool);
     if (remote_change(pool, REMOTE_WATCHED, REMOTE_QUIET))
         heap_relist(heap, pool);
 }
@@ -192,10 +198,8 @@ static void pool_reopen(struct heap *heap, struct pool *pool)
 ALLOC_FAST void heap_pool_emptied(struct heap *heap, struct pool *pool)
 {
     if (load_relaxed(&heap->busy) != 0 || state_holds_lock()) {
-        if (pool->full) {
-            store_relaxed(&pool->used, (uint32_t)pool->capacity - 1);
-            store_relaxed(&pool->full, false);
-        }
+        if (pool->full)
+            pool_count_first_free(pool);
         return;
     }
     heap_enter(heap);

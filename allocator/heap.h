@@ -91,6 +91,10 @@ void heap_retire(struct heap *heap);
 bool heap_drain_locked(struct heap *heap);
 /* What is on the bins of a heap that nobody will use again stays known to its pools, which are to be mended. */
 void heap_save_bins(const struct heap *heap);
+/* No pools. */
+void heap_clear(struct heap *heap);
+/* Onto the list of those that no thread has. */
+void heap_make_idle(struct heap *heap);
 /* No pools, no pending. */
 void heap_reset(struct heap *heap);
 /* Clear the unlisted bit and put the pool on its class's ring; it was on `full`. */

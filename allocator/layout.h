@@ -38,10 +38,10 @@
  *
  * Lists of free blocks. A list is kept as the address of its first block ^ secret; so is the link in each block,
  * and the last one leads to its chunk's base | 8, which is no block, but can be read as one: its link is 0, and
- * the difference to any list is large. An empty bin of no pool leads to such a place of its own (state.h). A block's second word, its mark, is its own
- * address ^ secret. The mark tells, on free, that a block may already be free (then the lists are searched to be
- * sure). That link and list differ only in their lower 22 bits tells, on allocation, that free memory was not
- * written to. Handing a block out clears its mark.
+ * the difference to any list is large. An empty bin of no pool leads to such a place of its own (state.h).
+ * A block's second word, its mark, is its own address ^ secret. The mark tells, on free, that a block may already be
+ * free (then the lists are searched to be sure). That link and list differ only in their lower 22 bits tells, on
+ * allocation, that the link was not written over. Handing a block out clears its mark.
  *
  * Threads: who writes a field is said at the field. "arena" is the arena lock (state.h).
  */
@@ -99,9 +99,9 @@ struct free_block {
 
 struct pool {
     /* First line: the owner's. */
-    uintptr_t start;     /* its first block. Constant while a pool */
-    uint64_t carved;     /* bytes from the start that ever were on a list. Owner */
-    uint64_t divisor;    /* ceil(2^64 / block_size): offset * divisor < divisor iff offset is a multiple */
+    uintptr_t start;  /* its first block. Constant while a pool */
+    uint64_t carved;  /* bytes from the start that ever were on a list. Owner */
+    uint64_t divisor; /* ceil(2^64 / block_size): offset * divisor < divisor iff it is a multiple. Constant */
     uint64_t remainder;  /* divisor - 1, for the fast free to compare with. Constant while a pool */
     uint64_t free_list;  /* blocks the owner freed, and what else came back. Owner */
     uint32_t used;       /* carved blocks that are not on free_list. Owner; read by statistics */
@@ -191,7 +191,8 @@ struct map_leaf {
 
 /* Spans that a thread freed, by their slots, for its next requests. The lock is for a thread that gives the spans of
  * all caches back (a tick, memory running out): its owner takes it for a few instructions, and does without the cache
- * when it is held. All fields: lock. */
+ * when it is held. All fields: lock. `bytes` and bin[] are also read without it, to see whether there is anything: who
+ * reads too early leaves it to the next tick, or does without. */
 struct span_cache {
     uint32_t lock; /* 1: held; for ever in the sentinel. Any thread, by compare and swap */
     uint32_t frees;

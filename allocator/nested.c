@@ -121,19 +121,11 @@ void heap_lose(struct heap *heap)
 {
     state_lock(LOCK_ARENA);
     heap_save_bins(heap);
-    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
-        heap->current[class] = EMPTY_POOL;
-        store_relaxed(&heap->bin[class], NO_LIST(alloc_root_data.secret));
-    }
-    heap->full = NULL;
-    heap->spare_pages = heap->slots = 0;
-    own_reset(heap);
+    /* What others are bringing to its pending stack stays there. */
+    heap_clear(heap);
     for (uint32_t i = 0; i < alloc_state.chunk_count; i++)
         alloc_state.stragglers += chunk_lose(heap, alloc_state.chunks[i]);
-    store_relaxed(&heap->busy, 0);
-    heap->attached = false;
-    heap->next_idle = alloc_state.idle_heaps;
-    alloc_state.idle_heaps = heap;
+    heap_make_idle(heap);
     state_unlock(LOCK_ARENA);
 }
 

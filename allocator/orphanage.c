@@ -172,7 +172,7 @@ struct pool *orphanage_adopt(struct heap *heap, unsigned class)
 
 /* --- threads come and go -------------------------------------------------------------------------------- */
 
-void heap_reset(struct heap *heap)
+void heap_clear(struct heap *heap)
 {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         heap->current[class] = EMPTY_POOL;
@@ -181,8 +181,22 @@ void heap_reset(struct heap *heap)
     heap->full = NULL;
     heap->spare_pages = heap->slots = 0;
     own_reset(heap);
+    store_relaxed(&heap->busy, 0);
+}
+
+void heap_reset(struct heap *heap)
+{
+    heap_clear(heap);
     store_relaxed(&heap->pending, NULL);
-    heap->busy = 0;
+}
+
+void heap_make_idle(struct heap *heap)
+{
+    alloc_state.idle_pages += heap->spare_pages;
+    heap->events = 0;
+    heap->attached = 0;
+    heap->next_idle = alloc_state.idle_heaps;
+    alloc_state.idle_heaps = heap;
 }
 
 static struct heap *heap_create(void)
@@ -274,11 +288,7 @@ unsigned heap_abandon(struct heap *heap, bool all)
 void heap_retire(struct heap *heap)
 {
     alloc_state.stragglers += heap_abandon(heap, false);
-    alloc_state.idle_pages += heap->spare_pages;
-    heap->events = 0;
-    heap->attached = 0;
-    heap->next_idle = alloc_state.idle_heaps;
-    alloc_state.idle_heaps = heap;
+    heap_make_idle(heap);
 }
 
 void heap_detach(struct heap *heap)

@@ -63,7 +63,8 @@ static size_t table_size(uint64_t mask)
 }
 
 /* One step. The fast free of this thread never runs while its slow path does, so pointer and mask may change one
- * after the other; a signal handler's does (thread.h says when): the smaller mask is always in force first. */
+ * after the other. In a signal handler that is not known to have interrupted it (nested.h) it may: hence the smaller
+ * mask is in force first. */
 static bool own_grow(struct heap *heap, bool *ret_all)
 {
     uint64_t mask = heap->own == OWN_NOTHING ? OWN_FIRST - 1 : heap->own_mask * 2 + 1;
