@@ -18,7 +18,7 @@
 #define SPARE_PAGES_MAX 1024u
 
 /* How many pools become usable or empty between two looks at the clock. */
-#define EVENTS_PER_LOOK 16u
+#define EVENTS_PER_LOOK 32u
 
 /* --- full and back -------------------------------------------------------------------------------------- */
 
@@ -67,7 +67,7 @@ static void pool_leave(struct heap *heap, struct pool *pool)
     heap->slots -= heap->slots < pool->slots ? heap->slots : pool->slots;
 }
 
-static void pool_return(struct heap *heap, struct pool *pool)
+__attribute__((noinline)) static void pool_return(struct heap *heap, struct pool *pool)
 {
     if (heap->current[pool->size_class] == pool)
         heap_empty_bin(heap, pool->size_class);
@@ -95,7 +95,7 @@ static void class_return_spares(struct heap *heap, unsigned class, const struct 
     }
 }
 
-static void heap_return_spares(struct heap *heap, const struct pool *but)
+__attribute__((noinline)) static void heap_return_spares(struct heap *heap, const struct pool *but)
 {
     state_lock(LOCK_ARENA);
     for (unsigned class = 0; class < CLASS_COUNT; class ++)
@@ -110,33 +110,33 @@ static uint32_t spare_pages_limit(const struct heap *heap)
     return limit < SPARE_PAGES_MAX ? limit : SPARE_PAGES_MAX;
 }
 
-static bool spare_count(struct heap *heap, struct pool *pool)
+static bool spares_are_few(const struct heap *heap)
 {
+    return likely(heap->spare_pages <= SPARE_PAGES) || heap->spare_pages <= spare_pages_limit(heap);
+}
+
+/* At the ring's end it is the last to be allocated from. */
+static inline void pool_keep(struct heap *heap, struct pool *pool)
+{
+    struct pool **ring = &heap->current[pool->size_class];
+    if (*ring != pool && *ring != pool->next) {
+        ring_remove(ring, pool, EMPTY_POOL);
+        ring_append(ring, pool, EMPTY_POOL);
+    }
     if (!pool->spare) {
         pool->spare = true;
         heap->spare_pages += pool_resident_pages(pool);
     }
-    return heap->spare_pages <= spare_pages_limit(heap);
-}
-
-/* At the ring's end it is the last to be allocated from. */
-static void pool_keep(struct heap *heap, struct pool *pool)
-{
-    struct pool **ring = &heap->current[pool->size_class];
-    if (*ring != pool) {
-        ring_remove(ring, pool, EMPTY_POOL);
-        ring_append(ring, pool, EMPTY_POOL);
-    }
-    if (unlikely(!spare_count(heap, pool)))
+    if (unlikely(!spares_are_few(heap)))
         heap_return_spares(heap, pool);
 }
 
-/* Full pools wait for the drain. */
-static void pool_settle_empty(struct heap *heap, struct pool *pool)
+/* Empty, or not: the blocks on the remote list count as used. `used` is itself here. Full pools wait for the drain. */
+static inline void pool_settle_empty(struct heap *heap, struct pool *pool)
 {
-    if ((pool->owner & POOL_UNLISTED) != 0 || !pool_is_empty(pool))
+    if ((pool->owner & POOL_UNLISTED) != 0 || REMOTE_COUNT(load_acquire(&pool->remote)) != pool->used)
         return;
-    if (load_relaxed(&alloc_state.decay_ms) == 0)
+    if (unlikely(load_relaxed(&alloc_state.decay_ms) == 0))
         pool_return(heap, pool);
     else
         pool_keep(heap, pool);
@@ -185,11 +185,18 @@ static void pool_count_first_free(struct pool *pool)
 
 /* The first free into a full pool. If a pusher of another thread was before us, its entry on the pending stack
  * relists the pool. */
-static void pool_reopen(struct heap *heap, struct pool *pool)
+__attribute__((noinline)) static void pool_reopen(struct heap *heap, struct pool *pool)
 {
     pool_count_first_free(pool);
     if (remote_change(pool, REMOTE_WATCHED, REMOTE_QUIET))
         heap_relist(heap, pool);
+}
+
+/* A program that only frees comes by nowhere else. */
+__attribute__((noinline)) static void heap_look(struct heap *heap)
+{
+    if (purge_due(heap))
+        (void)heap_trim(heap, PURGE_RESTED);
 }
 
 /* Between the fast path's last store and `busy` the pool is still only ours to give back: hence the section. In a
@@ -197,19 +204,19 @@ static void pool_reopen(struct heap *heap, struct pool *pool)
  * trim, and a full one is made to count right. */
 ALLOC_FAST void heap_pool_emptied(struct heap *heap, struct pool *pool)
 {
-    if (load_relaxed(&heap->busy) != 0 || state_holds_lock()) {
+    if (unlikely(load_relaxed(&heap->busy) != 0 || state_holds_lock())) {
         if (pool->full)
             pool_count_first_free(pool);
         return;
     }
     heap_enter(heap);
-    if (pool->full)
+    if (unlikely(pool->full))
         pool_reopen(heap, pool);
-    else if (pool->next != pool || load_relaxed(&alloc_state.decay_ms) == 0 || !spare_count(heap, pool))
+    else
         pool_settle_empty(heap, pool);
-    /* A program that only frees comes by nowhere else. The pool may be gone by now. */
-    if (++heap->events % EVENTS_PER_LOOK == 0 && purge_due(heap))
-        (void)heap_trim(heap, PURGE_RESTED);
+    /* The pool may be gone by now. */
+    if (unlikely(++heap->events % EVENTS_PER_LOOK == 0))
+        heap_look(heap);
     heap_leave(heap);
 }
 

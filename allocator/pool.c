@@ -61,11 +61,6 @@ void pool_release(struct pool *pool)
 
 /* --- counts --------------------------------------------------------------------------------------------- */
 
-uint32_t pool_used(const struct pool *pool)
-{
-    return load_relaxed(&pool->full) ? pool->capacity : load_relaxed(&pool->used);
-}
-
 void pool_undisguise(struct pool *pool)
 {
     if (!pool->full)
@@ -79,11 +74,6 @@ bool pool_has_space(const struct pool *pool)
     return list_first(load_relaxed(&pool->free_list), alloc_root_data.secret) != NULL ||
            REMOTE_HEAD(load_relaxed(&pool->remote)) != 0 || pool->purged != 0 ||
            pool->carved < (uint32_t)pool->capacity * pool->block_size;
-}
-
-bool pool_is_empty(const struct pool *pool)
-{
-    return pool_used(pool) == REMOTE_COUNT(load_acquire(&pool->remote));
 }
 
 /* --- filling the bin ------------------------------------------------------------------------------------ */

@@ -39,10 +39,6 @@ void pool_lengthen(struct pool *pool, uint64_t *bin, uint32_t length);
 void pool_retake(struct pool *pool, uint64_t *bin);
 /* Something to hand out, now or after pool_replenish(). */
 bool pool_has_space(const struct pool *pool);
-/* Every block that is out has come back, some of them perhaps still on the remote list. */
-bool pool_is_empty(const struct pool *pool);
-/* `used`, whatever it stands for. */
-uint32_t pool_used(const struct pool *pool);
 /* `used` is itself again. */
 void pool_undisguise(struct pool *pool);
 /* Rebuild list and count from what the lists hold: their owner may have vanished between two stores. */
@@ -50,6 +46,18 @@ void pool_mend(struct pool *pool);
 
 /* What p is to this pool, p inside its slots. On ALLOC_OK and ALLOC_DOUBLE_FREE *ret_index is the block's. */
 enum alloc_status pool_check(const struct pool *pool, uintptr_t p, uint32_t *ret_index);
+
+/* `used`, whatever it stands for. */
+static inline uint32_t pool_used(const struct pool *pool)
+{
+    return load_relaxed(&pool->full) ? pool->capacity : load_relaxed(&pool->used);
+}
+
+/* Every block that is out has come back, some of them perhaps still on the remote list. */
+static inline bool pool_is_empty(const struct pool *pool)
+{
+    return pool_used(pool) == REMOTE_COUNT(load_acquire(&pool->remote));
+}
 
 static inline uint32_t pool_offset(const struct pool *pool, uintptr_t p)
 {

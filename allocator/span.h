@@ -7,7 +7,8 @@
  *
  * Whoever frees caches. A span in a cache is SLOT_CACHED, for which it is freed: two frees of one span that race differ
  * in who made that change. A cache holds up to SPAN_CACHE_BYTES; ticks, thread exit, malloc_trim and running out of
- * memory empty it.
+ * memory empty it. 512 KiB, for 2 MiB gained no time in the benchmark and cost memory: peaks of large-32k-256k 1.58 times
+ * glibc's, not 1.37, realloc-double 1.82, not 1.60, calloc-large 1.38, not 1.23.
  *
  * Invariants: a span on bin[n] has n slots and is SLOT_CACHED; bytes is their sum; every SLOT_CACHED span is on one
  * bin, or in the hands of a thread that is freeing or taking it.
@@ -27,7 +28,7 @@
 #include "allocator/layout.h"
 #include "allocator/state.h"
 
-#define SPAN_CACHE_BYTES ((uint64_t)2 << 20)
+#define SPAN_CACHE_BYTES ((uint64_t)512 << 10)
 
 /* size and alignment at most SPAN_SIZE_MAX; heap may be NULL. Zeroed unless *ret_zeroed is false. */
 void *span_alloc(struct heap *heap, size_t size, size_t alignment, bool *ret_zeroed);
