@@ -280,24 +280,31 @@ static enum alloc_status large_free(const struct place *place, void *p)
                                      : mapping_free(place->mapping, p);
 }
 
-bool alloc_free_span_slowly(struct heap *heap, struct pool *span, bool cached)
+void alloc_free_span_slowly(struct heap *heap, struct pool *span, bool cached)
 {
     if (cached)
         purge_poll();
     else
         span_give(heap, span);
-    return true;
 }
 
-/* p is a live block of another heap's pool, by all it takes one look to see: to its remote list. */
-bool alloc_free_remote(struct pool *pool, uintptr_t p)
+/* To its remote list, if it is a live block by all it takes one look to see. A slot past the end of a chunk that was
+ * mapped in part is free. */
+bool alloc_free_remote(void *block, uintptr_t chunk)
 {
+    uintptr_t p = (uintptr_t)block;
+    if (chunk % CHUNK_SIZE != 0)
+        return false;
+    struct pool *pool = chunk_descriptor(p);
+    pool -= load_relaxed(&pool->distance);
+    if (load_acquire(&pool->state) != SLOT_POOL)
+        return false;
     uintptr_t offset = p - pool->start, owner = load_relaxed(&pool->owner) & ~POOL_UNLISTED;
     if (fast_paths_miss() || offset >= load_relaxed(&pool->carved) ||
         offset * pool->divisor > pool->remainder || load_relaxed(&pool->purged) != 0 ||
         owner == (uintptr_t)alloc_own_heap)
         return false;
-    return !free_block_seems((struct free_block *)p, alloc_root_data.secret) && remote_push(pool, (void *)p);
+    return !free_block_seems(block, alloc_root_data.secret) && remote_push(pool, block);
 }
 
 enum alloc_status alloc_free(void *p)

@@ -70,39 +70,53 @@ ALLOC_INSIDE bool alloc_free_fast(void *p)
 }
 
 /* What a free of a large block does now and then: apart, so that the others need no stack. */
-bool alloc_free_span_slowly(struct heap *heap, struct pool *span, bool cached);
-bool alloc_free_remote(struct pool *pool, uintptr_t p);
+void alloc_free_span_slowly(struct heap *heap, struct pool *span, bool cached);
+/* A block of another heap's pool, `chunk` what alloc_free_span() said. true when p was freed. */
+bool alloc_free_remote(void *p, uintptr_t chunk);
 
-/* The sentinel's cache is locked for ever. */
-static inline bool free_span_next(struct pool *span, uintptr_t p)
+#define FREES_PER_LOOK 32u /* spans freed between two looks at the clock */
+
+/* `state` is the span's, as it was read last. The sentinel's cache is locked for ever. */
+static inline bool free_span_next(struct pool *span, uint8_t state)
 {
     struct heap *heap = alloc_heap;
     struct span_cache *cache = &heap->spans;
-    if ((p & (SLOT_SIZE - 1)) != 0 || !span_cache_try(cache))
+    if (!span_cache_try(cache))
         return false;
-    if (unlikely(!span_retire(span))) {
+    if (unlikely(!span_retire(span, state))) {
         span_cache_unlock(cache);
         return false;
     }
-    bool cached = span_cache_put(cache, span), look = (++cache->frees & 7) == 0;
+    bool cached = span_cache_put(cache, span), look = ++cache->frees % FREES_PER_LOOK == 0;
     span_cache_unlock(cache);
-    return likely(cached && !look) || alloc_free_span_slowly(heap, span, cached);
+    if (unlikely(!cached || look))
+        alloc_free_span_slowly(heap, span, cached);
+    return true;
 }
 
-/* The next try: a span, or a block of another heap's pool. true when p was freed; false: call alloc_free(). p may be
- * anything. */
+/* The next try. true when p, which may be anything, was a span and was freed. Otherwise *ret_chunk says where it lies, or
+ * 0. What is no chunk's address has an entry of 0, or one with low bits: the second makes no multiple of a slot, and
+ * alloc_free_remote() looks for it. */
+static inline bool alloc_free_span(void *p, uintptr_t *ret_chunk)
+{
+    uintptr_t entry = map_entry((uintptr_t)p), offset = (uintptr_t)p - entry;
+    const uintptr_t head = HEAD_SLOTS << SLOT_SHIFT;
+    *ret_chunk = 0;
+    if (unlikely(entry == 0 || offset - head >= CHUNK_SIZE - head))
+        return false;
+    *ret_chunk = entry;
+    if (offset % SLOT_SIZE != 0)
+        return false;
+    struct pool *span = (struct pool *)(entry + offset / SLOT_SIZE * sizeof(struct pool));
+    uint8_t state = load_acquire(&span->state);
+    return state == SLOT_SPAN && free_span_next(span, state);
+}
+
+/* Both tries. false: call alloc_free(). */
 static inline bool alloc_free_next(void *p)
 {
-    uintptr_t address = (uintptr_t)p, base = chunk_base(address);
-    if (map_entry(address) != base || base == 0 || address - base < (HEAD_SLOTS << SLOT_SHIFT))
-        return false;
-    struct pool *pool = chunk_descriptor(address);
-    unsigned state = load_acquire(&pool->state);
-    if (state == SLOT_SPAN)
-        return free_span_next(pool, address);
-    /* A slot past the end of a chunk that was mapped in part is free. */
-    pool -= load_relaxed(&pool->distance);
-    return load_acquire(&pool->state) == SLOT_POOL && alloc_free_remote(pool, address);
+    uintptr_t chunk;
+    return alloc_free_span(p, &chunk) || (chunk != 0 && alloc_free_remote(p, chunk));
 }
 
 /* Staying is worth up to half the block wasted, and small change is never worth a copy. */

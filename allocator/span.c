@@ -34,23 +34,23 @@ static void cache_flush(struct span_cache *cache)
             return;
         __builtin_ia32_pause();
     }
-    for (unsigned slots = 1; cache->bytes != 0 && slots <= SPAN_SLOTS_MAX; slots++)
+    for (unsigned slots = 1; cache->slots != 0 && slots <= SPAN_SLOTS_MAX; slots++)
         bin_give(cache, slots);
-    store_relaxed(&cache->bytes, 0);
+    store_relaxed(&cache->slots, 0);
     span_cache_unlock(cache);
 }
 
 void span_caches_flush(void)
 {
-    /* `bytes` is read without the cache's lock: what comes in now is the next tick's. */
+    /* `slots` is read without the cache's lock: what comes in now is the next tick's. */
     for (struct heap *heap = alloc_state.all_heaps; heap != NULL; heap = heap->next_all)
-        if (load_relaxed(&heap->spans.bytes) != 0)
+        if (load_relaxed(&heap->spans.slots) != 0)
             cache_flush(&heap->spans);
 }
 
 void span_cache_empty(struct heap *heap)
 {
-    if (load_relaxed(&heap->spans.bytes) == 0)
+    if (load_relaxed(&heap->spans.slots) == 0)
         return;
     state_lock(LOCK_ARENA);
     cache_flush(&heap->spans);
@@ -60,7 +60,7 @@ void span_cache_empty(struct heap *heap)
 void span_caches_settle(void)
 {
     for (struct heap *heap = alloc_state.all_heaps; heap != NULL; heap = heap->next_all)
-        if (heap->spans.bytes != 0 || heap->spans.lock != 0)
+        if (heap->spans.slots != 0 || heap->spans.lock != 0)
             memset(&heap->spans, 0, sizeof heap->spans);
     for (uint32_t i = 0; i < alloc_state.chunk_count; i++) {
         struct chunk *chunk = alloc_state.chunks[i];
@@ -131,7 +131,7 @@ void span_give(struct heap *heap, struct pool *span)
 
 enum alloc_status span_free(struct heap *heap, struct pool *span)
 {
-    if (!span_retire(span))
+    if (!span_retire(span, load_acquire(&span->state)))
         return ALLOC_DOUBLE_FREE;
     bool cached = false;
     if (heap != NULL && span_cache_try(&heap->spans)) {

@@ -6,11 +6,11 @@
  *   free   --> heap.spans.bin[slots] --(full)---> all of the cache and this one: slots_give(), arena lock
  *
  * Whoever frees caches. A span in a cache is SLOT_CACHED, for which it is freed: two frees of one span that race differ
- * in who made that change. A cache holds up to SPAN_CACHE_BYTES; ticks, thread exit, malloc_trim and running out of
+ * in who made that change. A cache holds up to SPAN_CACHE_SLOTS; ticks, thread exit, malloc_trim and running out of
  * memory empty it. 512 KiB, for 2 MiB gained no time in the benchmark and cost memory: peaks of large-32k-256k 1.58 times
  * glibc's, not 1.37, realloc-double 1.82, not 1.60, calloc-large 1.38, not 1.23.
  *
- * Invariants: a span on bin[n] has n slots and is SLOT_CACHED; bytes is their sum; every SLOT_CACHED span is on one
+ * Invariants: a span on bin[n] has n slots and is SLOT_CACHED; `slots` is their sum; every SLOT_CACHED span is on one
  * bin, or in the hands of a thread that is freeing or taking it.
  *
  * Threads: any.
@@ -28,7 +28,7 @@
 #include "allocator/layout.h"
 #include "allocator/state.h"
 
-#define SPAN_CACHE_BYTES ((uint64_t)512 << 10)
+#define SPAN_CACHE_SLOTS 32u
 
 /* size and alignment at most SPAN_SIZE_MAX; heap may be NULL. Zeroed unless *ret_zeroed is false. */
 void *span_alloc(struct heap *heap, size_t size, size_t alignment, bool *ret_zeroed);
@@ -82,7 +82,7 @@ static inline void *span_cache_take(struct heap *heap, unsigned slots)
         return NULL;
     }
     store_relaxed(&cache->bin[slots], span->next);
-    store_relaxed(&cache->bytes, cache->bytes - ((uint64_t)slots << SLOT_SHIFT));
+    store_relaxed(&cache->slots, cache->slots - slots);
     span_cache_unlock(cache);
     memset(span->span_ledger, 0, sizeof span->span_ledger);
     store_release(&span->state, SLOT_SPAN);
@@ -93,20 +93,19 @@ static inline void *span_cache_take(struct heap *heap, unsigned slots)
 static inline bool span_cache_put(struct span_cache *cache, struct pool *span)
 {
     size_t slots = span->slots;
-    uint64_t bytes = cache->bytes + (slots << SLOT_SHIFT);
-    if (unlikely(bytes > load_relaxed(&alloc_state.span_cache_bound)))
+    uint64_t sum = cache->slots + slots;
+    if (unlikely(sum > load_relaxed(&alloc_state.span_cache_bound)))
         return false;
-    store_relaxed(&cache->bytes, bytes);
+    store_relaxed(&cache->slots, sum);
     span->next = cache->bin[slots];
     store_relaxed(&cache->bin[slots], span);
     return true;
 }
 
 /* One thread only is told true for a span, until it is handed out again. */
-static inline bool span_retire(struct pool *span)
+static inline bool span_retire(struct pool *span, uint8_t live)
 {
-    uint8_t live = SLOT_SPAN;
-    return cas_acq_rel(&span->state, &live, SLOT_CACHED);
+    return live == SLOT_SPAN && cas_acq_rel(&span->state, &live, SLOT_CACHED);
 }
 
 #endif

@@ -34,7 +34,7 @@ const struct heap alloc_sentinel_heap = {
 
 struct alloc_state alloc_state = {
     .decay_ms = 1000,
-    .span_cache_bound = SPAN_CACHE_BYTES,
+    .span_cache_bound = SPAN_CACHE_SLOTS,
     .orphanage = {.own = OWN_NOTHING, .current = NO_POOLS},
     .shared = {.own = OWN_NOTHING, .current = NO_POOLS},
 };

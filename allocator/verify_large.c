@@ -10,7 +10,7 @@
 /* --- spans ---------------------------------------------------------------------------------------------- */
 
 /* A list that leads back into itself is longer than what a cache can hold. */
-static const char *check_bin(const struct span_cache *cache, unsigned slots, uint64_t *bytes,
+static const char *check_bin(const struct span_cache *cache, unsigned slots, uint64_t *sum,
                              const void **ret_where)
 {
     for (const struct pool *span = cache->bin[slots]; span != NULL; span = span->next) {
@@ -21,8 +21,8 @@ static const char *check_bin(const struct span_cache *cache, unsigned slots, uin
             return "a span in a cache is not marked so";
         if (span->slots != slots)
             return "a span is cached among others of another length";
-        *bytes += (uint64_t)slots << SLOT_SHIFT;
-        if (*bytes > SPAN_CACHE_BYTES)
+        *sum += slots;
+        if (*sum > SPAN_CACHE_SLOTS)
             return "a cache of spans exceeds its bound";
     }
     return NULL;
@@ -30,27 +30,27 @@ static const char *check_bin(const struct span_cache *cache, unsigned slots, uin
 
 static const char *check_cache(const struct span_cache *cache, uint64_t *total, const void **ret_where)
 {
-    uint64_t bytes = 0;
+    uint64_t sum = 0;
     for (unsigned slots = 0; slots <= SPAN_SLOTS_MAX; slots++) {
-        const char *what = check_bin(cache, slots, &bytes, ret_where);
+        const char *what = check_bin(cache, slots, &sum, ret_where);
         if (what != NULL)
             return what;
     }
     *ret_where = cache;
-    *total += bytes;
-    return bytes == cache->bytes ? NULL : "a cache of spans counts its bytes wrong";
+    *total += sum;
+    return sum == cache->slots ? NULL : "a cache of spans counts its slots wrong";
 }
 
-static uint64_t bytes_marked_cached(void)
+static uint64_t slots_marked_cached(void)
 {
-    uint64_t bytes = 0;
+    uint64_t sum = 0;
     for (uint32_t i = 0; i < alloc_state.chunk_count; i++) {
         const struct chunk *chunk = alloc_state.chunks[i];
         for (unsigned slot = HEAD_SLOTS; slot < chunk_slots(chunk); slot++)
             if (chunk->pools[slot].state == SLOT_CACHED)
-                bytes += span_capacity(&chunk->pools[slot]);
+                sum += chunk->pools[slot].slots;
     }
-    return bytes;
+    return sum;
 }
 
 static const char *verify_spans(const void **ret_where)
@@ -62,7 +62,7 @@ static const char *verify_spans(const void **ret_where)
             return what;
     }
     *ret_where = NULL;
-    return total == bytes_marked_cached() ? NULL : "a cached span is in no cache";
+    return total == slots_marked_cached() ? NULL : "a cached span is in no cache";
 }
 
 /* --- mappings ------------------------------------------------------------------------------------------- */
