@@ -9,18 +9,27 @@
 
 /* --- a chunk -------------------------------------------------------------------------------------------- */
 
+/* A span in a cache, or one whose slots are free by now: whether a block starts there can still be told. */
+static enum alloc_status former_span_place(struct pool *span, uintptr_t p, struct place *ret)
+{
+    if (p != (uintptr_t)slot_memory(span))
+        return ALLOC_INTERIOR;
+    *ret = (struct place){.kind = PLACE_SPAN, .pool = span};
+    return ALLOC_DOUBLE_FREE;
+}
+
 /* p lies in a free slot. What the slot was last tells a block's old start from its inside; a slot that never
  * was anything has no blocks, so nothing in it starts one. */
-static enum alloc_status free_slot_status(const struct pool *slot, uintptr_t p)
+static enum alloc_status free_slot_place(struct pool *slot, uintptr_t p, struct place *ret)
 {
-    const struct pool *first = slot - load_relaxed(&slot->distance);
+    struct pool *first = slot - load_relaxed(&slot->distance);
     if (load_relaxed(&first->state) != SLOT_FREE)
         return ALLOC_DOUBLE_FREE;
     if (first->slots == 0)
         return ALLOC_INTERIOR;
     uintptr_t offset = p - (uintptr_t)slot_memory(first);
     if (first->block_size == 0)
-        return offset == 0 ? ALLOC_DOUBLE_FREE : ALLOC_INTERIOR;
+        return former_span_place(first, p, ret);
     return offset % first->block_size == 0 ? ALLOC_DOUBLE_FREE : ALLOC_INTERIOR;
 }
 
@@ -40,27 +49,18 @@ static enum alloc_status pool_place(struct pool *pool, uintptr_t p, struct place
     return status;
 }
 
-/* A span in a cache: whether a block starts there can still be told. */
-static enum alloc_status cached_place(struct pool *span, uintptr_t p, struct place *ret)
-{
-    if (p != (uintptr_t)slot_memory(span))
-        return ALLOC_INTERIOR;
-    *ret = (struct place){.kind = PLACE_SPAN, .pool = span};
-    return ALLOC_DOUBLE_FREE;
-}
-
 static enum alloc_status slot_place(struct pool *slot, uintptr_t p, struct place *ret)
 {
     unsigned state = load_acquire(&slot->state);
     if (state == SLOT_FREE)
-        return free_slot_status(slot, p);
+        return free_slot_place(slot, p, ret);
     if (state == SLOT_RUN)
         slot -= load_relaxed(&slot->distance);
     state = load_acquire(&slot->state);
     if (state == SLOT_POOL)
         return pool_place(slot, p, ret);
     if (state == SLOT_CACHED)
-        return cached_place(slot, p, ret);
+        return former_span_place(slot, p, ret);
     if (state != SLOT_SPAN)
         return ALLOC_DOUBLE_FREE; /* given back this moment, by a free that ours races with */
     *ret = (struct place){.kind = PLACE_SPAN, .pool = slot};
