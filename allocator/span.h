@@ -7,8 +7,9 @@
  *
  * Whoever frees caches. A span in a cache is SLOT_CACHED, for which it is freed: two frees of one span that race differ
  * in who made that change. A cache holds up to SPAN_CACHE_SLOTS; ticks, thread exit, malloc_trim and running out of
- * memory empty it. 512 KiB, for 2 MiB gained no time in the benchmark and cost memory: peaks of large-32k-256k 1.58 times
- * glibc's, not 1.37, realloc-double 1.82, not 1.60, calloc-large 1.38, not 1.23.
+ * memory empty it. 512 KiB, where 2 MiB is quicker in one workload and fatter in three: large-32k-256k took 0.19 instead of 0.27
+ * of glibc's time, and peaks were 1.59 instead of 1.35 times glibc's, those of realloc-double 1.88 instead of 1.57, of
+ * calloc-large 1.38 instead of 1.24 (`scripts/bench-allocators --rounds=9`).
  *
  * Invariants: a span on bin[n] has n slots and is SLOT_CACHED; `slots` is their sum; every SLOT_CACHED span is on one
  * bin, or in the hands of a thread that is freeing or taking it.
