@@ -290,10 +290,10 @@ void alloc_free_span_slowly(struct heap *heap, struct pool *span, bool cached)
 
 /* To its remote list, if it is a live block by all it takes one look to see. A slot past the end of a chunk that was
  * mapped in part is free. */
-bool alloc_free_remote(void *block, uintptr_t chunk)
+bool alloc_free_remote(void *block, uintptr_t entry)
 {
     uintptr_t p = (uintptr_t)block;
-    if (chunk % CHUNK_SIZE != 0)
+    if (entry == 0 || entry != chunk_base(p) || p - entry < HEAD_SLOTS << SLOT_SHIFT)
         return false;
     struct pool *pool = chunk_descriptor(p);
     pool -= load_relaxed(&pool->distance);

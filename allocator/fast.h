@@ -71,8 +71,8 @@ ALLOC_INSIDE bool alloc_free_fast(void *p)
 
 /* What a free of a large block does now and then: apart, so that the others need no stack. */
 void alloc_free_span_slowly(struct heap *heap, struct pool *span, bool cached);
-/* A block of another heap's pool, `chunk` what alloc_free_span() said. true when p was freed. */
-bool alloc_free_remote(void *p, uintptr_t chunk);
+/* A block of another heap's pool, `entry` what alloc_free_span() said. true when p was freed. */
+bool alloc_free_remote(void *p, uintptr_t entry);
 
 #define FREES_PER_LOOK 32u /* spans freed between two looks at the clock */
 
@@ -94,20 +94,17 @@ static inline bool free_span_next(struct pool *span, uint8_t state)
     return true;
 }
 
-/* The next try. true when p, which may be anything, was a span and was freed. Otherwise *ret_chunk says where it lies, or
- * 0. What is no chunk's address has an entry of 0, or one with low bits: the second makes no multiple of a slot, and
- * alloc_free_remote() looks for it. */
-static inline bool alloc_free_span(void *p, uintptr_t *ret_chunk)
+/* The next try. true when p, which may be anything, was a span and was freed. Otherwise *ret_entry is what the map says of
+ * p. Of all entries only a chunk's is a multiple of a slot, so it is one if p is and their distance too. Rotated, a
+ * distance that is not, or is longer than a chunk, is past every slot's number. */
+static inline bool alloc_free_span(void *p, uintptr_t *ret_entry)
 {
     uintptr_t entry = map_entry((uintptr_t)p), offset = (uintptr_t)p - entry;
-    const uintptr_t head = HEAD_SLOTS << SLOT_SHIFT;
-    *ret_chunk = 0;
-    if (unlikely(entry == 0 || offset - head >= CHUNK_SIZE - head))
+    uintptr_t slot = offset >> SLOT_SHIFT | offset << (64 - SLOT_SHIFT);
+    *ret_entry = entry;
+    if ((uintptr_t)p % SLOT_SIZE != 0 || entry == 0 || slot - HEAD_SLOTS >= CHUNK_SLOTS - HEAD_SLOTS)
         return false;
-    *ret_chunk = entry;
-    if (offset % SLOT_SIZE != 0)
-        return false;
-    struct pool *span = (struct pool *)(entry + offset / SLOT_SIZE * sizeof(struct pool));
+    struct pool *span = (struct pool *)(entry + slot * sizeof(struct pool));
     uint8_t state = load_acquire(&span->state);
     return state == SLOT_SPAN && free_span_next(span, state);
 }
@@ -115,8 +112,8 @@ static inline bool alloc_free_span(void *p, uintptr_t *ret_chunk)
 /* Both tries. false: call alloc_free(). */
 static inline bool alloc_free_next(void *p)
 {
-    uintptr_t chunk;
-    return alloc_free_span(p, &chunk) || (chunk != 0 && alloc_free_remote(p, chunk));
+    uintptr_t entry;
+    return alloc_free_span(p, &entry) || alloc_free_remote(p, entry);
 }
 
 /* Staying is worth up to half the block wasted, and small change is never worth a copy. */

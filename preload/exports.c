@@ -43,18 +43,18 @@ static inline void *face_malloc(size_t size)
     return __builtin_expect(p != NULL, 1) ? p : malloc_next(size);
 }
 
-static __attribute__((noinline)) void free_other(void *p, uintptr_t chunk)
+static __attribute__((noinline)) void free_other(void *p, uintptr_t entry)
 {
-    if (chunk == 0 || __builtin_expect(!alloc_free_remote(p, chunk), 0))
+    if (__builtin_expect(!alloc_free_remote(p, entry), 0))
         release(p, RELEASE_FREE);
 }
 
 /* All it calls it ends with: so it has nothing to save. */
 static __attribute__((noinline)) void free_next(void *p)
 {
-    uintptr_t chunk;
-    if (!alloc_free_span(p, &chunk))
-        free_other(p, chunk);
+    uintptr_t entry;
+    if (!alloc_free_span(p, &entry))
+        free_other(p, entry);
 }
 
 static inline void face_free(void *p)

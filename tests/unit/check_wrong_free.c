@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* check_wrong_free.c - every kind of wrong free is named, and changes nothing. */
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include "allocator/address_map.h"
 #include "allocator/fast.h"
@@ -67,6 +68,34 @@ START_TEST(the_inside_of_a_block_is_interior)
         }
         ck_assert_int_eq(alloc_free(p), ALLOC_OK);
     }
+}
+END_TEST
+
+/* A mapping's map entry is an address too, with low bits: an address that has the same ones, at a distance from it that
+ * a chunk's slots have, is still none of a span. All memory that could be taken for a descriptor says SLOT_SPAN. */
+START_TEST(a_mappings_entry_is_no_chunk_to_any_address)
+{
+    const size_t length = 3 * CHUNK_SIZE;
+    unsigned char *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(memory, MAP_FAILED);
+    memset(memory, SLOT_SPAN, length);
+    uintptr_t granule = chunk_base((uintptr_t)memory + 2 * CHUNK_SIZE - 1),
+              word = (granule - 65536) | MAP_MAPPING;
+    void *own = alloc_malloc(100);
+    state_lock(LOCK_ARENA);
+    ck_assert(map_set(granule, CHUNK_SIZE, word));
+    state_unlock(LOCK_ARENA);
+    for (uintptr_t p = word + 65536; p < word + CHUNK_SIZE; p += SLOT_SIZE)
+        ck_assert(!alloc_free_next((void *)p));
+    for (uintptr_t p = granule; p < granule + CHUNK_SIZE; p += SLOT_SIZE)
+        ck_assert(!alloc_free_next((void *)p));
+    state_lock(LOCK_ARENA);
+    map_clear(granule, CHUNK_SIZE, word);
+    state_unlock(LOCK_ARENA);
+    for (size_t i = 0; i < length; i++)
+        ck_assert_uint_eq(memory[i], SLOT_SPAN);
+    ck_assert_int_eq(alloc_free(own), ALLOC_OK);
+    munmap(memory, length);
 }
 END_TEST
 
@@ -192,6 +221,7 @@ int main(void)
     tcase_add_test(tests, a_double_free_is_found_however_many_frees_later);
     tcase_add_test(tests, the_inside_of_a_block_is_interior);
     tcase_add_test(tests, addresses_that_are_not_ours_are_foreign);
+    tcase_add_test(tests, a_mappings_entry_is_no_chunk_to_any_address);
     tcase_add_test(tests, heads_and_slots_never_used_hold_no_block);
     tcase_add_test(tests, a_block_never_handed_out_is_free);
     tcase_add_test(tests, a_block_whose_content_looks_free_is_still_freed);
