@@ -7,12 +7,12 @@
  *
  * Every size is a multiple of 16 and so is every block's address. Up to 256 bytes a pool is one slot. Each pool costs a
  * slow path when it runs out, and 26 instructions a free and 20 a malloc, with that in it, are the limit up to 1 KiB: so
- * 56 blocks or more there. Above, the fewest slots that hold 8 blocks and leave at most 1/16 of the pool behind the last
- * (3 blocks past 8 KiB, and 8 slots at most). Long pools were quicker by no figure that repeats, and dear: what a pool
- * leaves is a run of slots, and the shorter the runs, the more often the next class finds one that is resident. From 8
- * slots for 576 to 1,024 bytes and 3 to 8 above, the benchmark's peaks fell, as ratios to glibc's: rising 2.92 to 2.67,
- * falling 2.65 to 2.44, realloc-small 2.54 to 2.17, swap-4 1.48 to 1.31. With 2 slots for 576 to 1,024 too they are 2.36,
- * 2.30, 1.80, 1.37, but a free of 1,024 bytes in batches takes 28 instructions.
+ * 64 blocks or more there. From there to 8 KiB, the fewest slots that hold 8 blocks and leave at most 1/16 of the pool
+ * behind the last; past it at most 8 slots, with 3 blocks at least. What that costs in slow paths showed in no workload's
+ * time. Long pools are dear: what one leaves is a run of slots, and the shorter the runs, the more often the next class
+ * finds one that is resident. From 8 slots for 576 to 1,024 bytes and 3 to 8 above, the benchmark's peaks fell, as ratios
+ * to glibc's: rising 2.92 to 2.67, falling 2.65 to 2.44, realloc-small 2.54 to 2.17. With 2 slots for 576 to 1,024 too they are 2.36,
+ * 2.30, 1.80, but a free of 1,024 bytes in batches takes 28 instructions.
  */
 #ifndef HEAPTALLY_CLASS_H
 #define HEAPTALLY_CLASS_H
