@@ -81,7 +81,7 @@ __attribute__((noinline)) static bool put_off(int signal, siginfo_t *info, ucont
         return false;
     }
     context->uc_sigmask.__val[0] |= bit;
-    signals_of_thread.waiting |= bit;
+    __atomic_fetch_or(&signals_of_thread.waiting, bit, __ATOMIC_RELAXED); /* one may come in between */
     if (thread_face.outer != 0)
         thread_flags.parked |= DUE_SIGNALS;
     else
@@ -124,7 +124,10 @@ call_bracketed(int signal, siginfo_t *info, ucontext_t *context, uintptr_t frame
         signals_of_thread.interrupted_record = thread_face.outer != 0;
     }
     alloc_nested_begin(&stack, &nested);
-    bool must_wait = outermost && (thread_face.outer != 0 || alloc_holds_lock());
+    /* Not only the outermost: this one may have come while that one is still on its way into put_off(), or while a
+     * handler that may not wait runs over a lock. What waits is let in at most once for each handler below it, finds
+     * the lock again, and waits on. */
+    bool must_wait = thread_face.outer != 0 || alloc_holds_lock();
     if (!must_wait || !may_wait(signal) || !put_off(signal, info, context, trampolines[number]))
         load_acquire (&bound[number])(signal, info, context);
     alloc_nested_end(&nested);

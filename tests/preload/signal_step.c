@@ -7,8 +7,9 @@
  *     k instructions, sends SIGUSR1            checks every block it holds; again
  *     again with another k
  *
- * Then once more with many signals in one and the same call. A child that hangs, crashes or finds a
- * wrong byte fails. In the second half the handler leaves by siglongjmp: the child goes on with new blocks and must
+ * Then once more with many signals in one and the same call, and then with a second signal, whose handler forks, while
+ * the first one is only on its way to its handler: a fork takes every lock of the allocator, and would wait for ever for
+ * one that the interrupted call holds. A child that hangs, crashes or finds a wrong byte fails. In the second half the handler leaves by siglongjmp: the child goes on with new blocks and must
  * find its old ones unharmed.
  *
  *     signal_step [ROUNDS [SCENARIO]]     about so many values of k a scenario, spread evenly; 0: all; default 6
@@ -25,6 +26,8 @@
 
 #define INSTRUCTIONS_MOST 60000
 #define HELD              24
+#define BRACKET_MOST      200 /* instructions of the library between the kernel and a handler, system calls included */
+#define HANG_SECONDS      5
 
 /* What the parent reads and writes in the child, through ptrace: the child is a fork, addresses are the same. */
 static volatile long marked;   /* the call under test is going on */
@@ -86,6 +89,17 @@ static void on_signal(int unused)
     errno = saved;
     if (jumping)
         siglongjmp(back, 1);
+}
+
+static void on_second_signal(int unused)
+{
+    int saved = errno, status = -1, pid = fork();
+    (void)unused;
+    if (pid == 0)
+        _exit(0);
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+        abort();
+    errno = saved;
 }
 
 /* --- scenarios: what is stepped through ------------------------------------------------------------------ */
@@ -204,8 +218,9 @@ static void one_round(int scenario)
 
 static void child(int scenario)
 {
-    struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction action = {.sa_handler = on_signal}, second = {.sa_handler = on_second_signal};
     sigaction(number, &action, NULL);
+    sigaction(SIGUSR2, &second, NULL);
     ptrace(PTRACE_TRACEME, 0, 0, 0);
     raise(SIGSTOP);
     while (!finished)
@@ -318,6 +333,47 @@ static int all_in_one(int pid, int stride)
     return alive && run_until_mark(pid, 1);
 }
 
+/* The second signal comes `into` instructions after the first one, which come at instruction `at`. */
+static int one_pair(int pid, int at, int into)
+{
+    int alive = run_until_mark(pid, 1);
+    for (int i = 0; alive && i < at; i++)
+        alive = go(pid, PTRACE_SINGLESTEP, 0);
+    if (!alive || !peek(pid, &marked))
+        return alive;
+    alive = go(pid, PTRACE_SINGLESTEP, number);
+    for (int i = 0; alive && i < into; i++)
+        alive = go(pid, PTRACE_SINGLESTEP, last_signal == SIGTRAP ? 0 : last_signal);
+    if (alive && last_signal != SIGTRAP)
+        alive = go(pid, PTRACE_SINGLESTEP, last_signal);
+    alive = alive && go(pid, PTRACE_SINGLESTEP, SIGUSR2);
+    return alive && run_until_mark(pid, 0);
+}
+
+static int hurried; /* the child */
+static void end_hanging(int unused)
+{
+    (void)unused;
+    kill(hurried, SIGKILL);
+}
+
+/* Pairs spread over the call and over what the library does before a handler is called. */
+static int two_at_once(int pid, int count, int pairs)
+{
+    hurried = pid;
+    signal(SIGALRM, end_hanging);
+    for (int i = 0; i < pairs; i++) {
+        int at = 1 + (int)((long)i * 6173 % count), into = 1 + i * 7 % BRACKET_MOST;
+        alarm(HANG_SECONDS);
+        if (!one_pair(pid, at, into)) {
+            fprintf(stderr, "second signal %d after instruction %d, signal %d: ", into, at, last_signal);
+            return 0;
+        }
+    }
+    alarm(0);
+    return 1;
+}
+
 static int end_child(int pid)
 {
     int status;
@@ -336,6 +392,7 @@ static int one_scenario(int scenario, int rounds)
     int good = (count = count_instructions(pid)) > 5 &&
                once_a_call(pid, count, rounds && count > rounds ? count / rounds : 1) &&
                (jumping || all_in_one(pid, rounds && count > 8 * rounds ? count / (8 * rounds) : 1)) &&
+               (jumping || number != SIGUSR1 || two_at_once(pid, count, rounds ? 8 * rounds : 20000)) &&
                end_child(pid);
     if (!good)
         kill(pid, SIGKILL);
