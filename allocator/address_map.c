@@ -14,9 +14,9 @@ static uintptr_t *map_place(uintptr_t granule)
 /* All leaves first, so that a failure leaves the map as it was. */
 static bool map_grow(uintptr_t first, uintptr_t last)
 {
+    if (first == 0 || last >= MAP_GRANULES)
+        return false;
     for (uintptr_t root = first >> MAP_LEAF_BITS; root <= last >> MAP_LEAF_BITS; root++) {
-        if (root >= 1u << MAP_ROOT_BITS)
-            return false;
         if (alloc_map[root] != NULL)
             continue;
         struct map_leaf *leaf = platform_map_metadata(sizeof *leaf);
@@ -47,9 +47,9 @@ bool map_set(uintptr_t start, uint64_t length, uintptr_t entry)
 /* Leaves that are made here are no metadata memory: registering it takes a lock. */
 static bool map_grow_lockless(uintptr_t first, uintptr_t last)
 {
+    if (first == 0 || last >= MAP_GRANULES)
+        return false;
     for (uintptr_t root = first >> MAP_LEAF_BITS; root <= last >> MAP_LEAF_BITS; root++) {
-        if (root >= 1u << MAP_ROOT_BITS)
-            return false;
         if (load_acquire(&alloc_map[root]) != NULL)
             continue;
         struct map_leaf *none = NULL, *leaf = platform_map(sizeof *leaf, PLATFORM_PAGE);

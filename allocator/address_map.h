@@ -22,16 +22,27 @@
 
 extern LAYOUT_HIDDEN struct map_leaf *alloc_map[1u << MAP_ROOT_BITS];
 
+#define MAP_GRANULES ((uintptr_t)1 << (MAP_LEAF_BITS + MAP_ROOT_BITS))
+
+/* false: p is in no granule of ours, nor is anything of ours in the first one, which NULL is in. *ret_entry may be 0 all
+ * the same, at least 4 MiB away from p. */
+static inline bool map_look(uintptr_t p, uintptr_t *ret_entry)
+{
+    uintptr_t granule = p >> CHUNK_SHIFT;
+    if (unlikely(granule - 1 >= MAP_GRANULES - 1))
+        return false;
+    struct map_leaf *leaf = load_acquire(&alloc_map[granule >> MAP_LEAF_BITS]);
+    if (unlikely(leaf == NULL))
+        return false;
+    *ret_entry = load_acquire(&leaf->entry[granule & ((1u << MAP_LEAF_BITS) - 1)]);
+    return true;
+}
+
 /* The entry of the granule around p, or 0. */
 static inline uintptr_t map_entry(uintptr_t p)
 {
-    uintptr_t root = p >> (CHUNK_SHIFT + MAP_LEAF_BITS);
-    if (unlikely(root >= 1u << MAP_ROOT_BITS))
-        return 0;
-    struct map_leaf *leaf = load_acquire(&alloc_map[root]);
-    if (unlikely(leaf == NULL))
-        return 0;
-    return load_acquire(&leaf->entry[p >> CHUNK_SHIFT & ((1u << MAP_LEAF_BITS) - 1)]);
+    uintptr_t entry;
+    return map_look(p, &entry) ? entry : 0;
 }
 
 static inline uintptr_t chunk_base(uintptr_t p)

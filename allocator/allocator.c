@@ -280,14 +280,6 @@ static enum alloc_status large_free(const struct place *place, void *p)
                                      : mapping_free(place->mapping, p);
 }
 
-void alloc_free_span_slowly(struct heap *heap, struct pool *span, bool cached)
-{
-    if (cached)
-        purge_poll();
-    else
-        span_give(heap, span);
-}
-
 /* To its remote list, if it is a live block by all it takes one look to see. A slot past the end of a chunk that was
  * mapped in part is free. */
 bool alloc_free_remote(void *block, uintptr_t entry)

@@ -29,6 +29,10 @@
 #define count_down(field) (--*(field))
 #endif
 
+/* The compiler forgets what p was made of. An atomic operation on a field of it then has its address in itself: the one it
+ * has in common with an earlier access would be put in a register first. */
+#define forget(p) __asm__("" : "+r"(p))
+
 #define likely(condition)   __builtin_expect(!!(condition), 1)
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
 

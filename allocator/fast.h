@@ -69,51 +69,57 @@ ALLOC_INSIDE bool alloc_free_fast(void *p)
     return true;
 }
 
-/* What a free of a large block does now and then: apart, so that the others need no stack. */
-void alloc_free_span_slowly(struct heap *heap, struct pool *span, bool cached);
 /* A block of another heap's pool, `entry` what alloc_free_span() said. true when p was freed. */
 bool alloc_free_remote(void *p, uintptr_t entry);
 
-#define FREES_PER_LOOK 32u /* spans freed between two looks at the clock */
-
-/* `state` is the span's, as it was read last. The sentinel's cache is locked for ever. */
-static inline bool free_span_next(struct pool *span, uint8_t state)
+/* `state` is the span's, as it was read last. All that is called is called last, so that the others need no stack. */
+static inline bool free_span_next(struct heap *heap, struct pool *span, uint8_t state)
 {
-    struct heap *heap = alloc_heap;
-    struct span_cache *cache = &heap->spans;
-    if (!span_cache_try(cache))
+    uint32_t word;
+    if (unlikely(heap == SENTINEL_HEAP || !span_cache_try(&heap->spans, &word)))
         return false;
+    forget(heap);
+    forget(span);
     if (unlikely(!span_retire(span, state))) {
-        span_cache_unlock(cache);
+        span_cache_unlock(&heap->spans, word);
         return false;
     }
-    bool cached = span_cache_put(cache, span), look = ++cache->frees % FREES_PER_LOOK == 0;
-    span_cache_unlock(cache);
-    if (unlikely(!cached || look))
-        alloc_free_span_slowly(heap, span, cached);
+    /* Read now that nobody else will free it: a free that ours races with may have made another span of it. */
+    size_t slots = span->slots;
+    uint32_t more = word + (uint32_t)slots + SPANS_FREED;
+    if (unlikely((more & (SPANS_FULL | SPANS_CLOSED | SPANS_LOOK)) != 0)) {
+        span_put_slowly(heap, span, word);
+        return true;
+    }
+    span_cache_push(&heap->spans, span, slots);
+    span_cache_unlock(&heap->spans, more);
     return true;
 }
 
-/* The next try. true when p, which may be anything, was a span and was freed. Otherwise *ret_entry is what the map says of
- * p. Of all entries only a chunk's is a multiple of a slot, so it is one if p is and their distance too. Rotated, a
- * distance that is not, or is longer than a chunk, is past every slot's number. */
-static inline bool alloc_free_span(void *p, uintptr_t *ret_entry)
+/* The next try, `heap` alloc_heap. true when p, which may be anything, was a span and was freed. Otherwise *ret_entry is
+ * what the map says of p, or 0. Of all entries only a chunk's is a multiple of a slot, so it is one if p is and their
+ * distance too. Rotated, a distance that is not, or is longer than a chunk, is past every slot's number: so is that from
+ * an entry of 0. */
+static inline bool alloc_free_span(struct heap *heap, void *p, uintptr_t *ret_entry)
 {
-    uintptr_t entry = map_entry((uintptr_t)p), offset = (uintptr_t)p - entry;
-    uintptr_t slot = offset >> SLOT_SHIFT | offset << (64 - SLOT_SHIFT);
+    uintptr_t entry;
+    *ret_entry = 0;
+    if (unlikely(!map_look((uintptr_t)p, &entry)))
+        return false;
     *ret_entry = entry;
-    if ((uintptr_t)p % SLOT_SIZE != 0 || entry == 0 || slot - HEAD_SLOTS >= CHUNK_SLOTS - HEAD_SLOTS)
+    uintptr_t offset = (uintptr_t)p - entry, slot = offset >> SLOT_SHIFT | offset << (64 - SLOT_SHIFT);
+    if ((uintptr_t)p % SLOT_SIZE != 0 || slot - HEAD_SLOTS >= CHUNK_SLOTS - HEAD_SLOTS)
         return false;
     struct pool *span = (struct pool *)(entry + slot * sizeof(struct pool));
     uint8_t state = load_acquire(&span->state);
-    return state == SLOT_SPAN && free_span_next(span, state);
+    return state == SLOT_SPAN && free_span_next(heap, span, state);
 }
 
 /* Both tries. false: call alloc_free(). */
 static inline bool alloc_free_next(void *p)
 {
     uintptr_t entry;
-    return alloc_free_span(p, &entry) || alloc_free_remote(p, entry);
+    return alloc_free_span(alloc_heap, p, &entry) || alloc_free_remote(p, entry);
 }
 
 /* Staying is worth up to half the block wasted, and small change is never worth a copy. */

@@ -191,12 +191,10 @@ struct map_leaf {
 
 /* Spans that a thread freed, by their slots, for its next requests. The lock is for a thread that gives the spans of
  * all caches back (a tick, memory running out): its owner takes it for a few instructions, and does without the cache
- * when it is held. All fields: lock. `slots` and bin[] are also read without it, to see whether there is anything: who
- * reads too early leaves it to the next tick, or does without. */
+ * when it is held. All fields: lock. Both are also read without it, to see whether there is anything: who reads too
+ * early leaves it to the next tick, or does without. */
 struct span_cache {
-    uint32_t lock; /* 1: held; for ever in the sentinel. Any thread, by compare and swap */
-    uint32_t frees;
-    uint64_t slots;                       /* of all of them */
+    uint32_t word; /* lock and counts: SPANS_* in span.h. Any thread, by exchange; the holder */
     struct pool *bin[SPAN_SLOTS_MAX + 1]; /* by next */
 };
 

@@ -209,6 +209,7 @@ static struct heap *heap_create(void)
     memcpy(heap->class_of_16, alloc_class_of_16, sizeof alloc_class_of_16);
     heap_reset(heap);
     heap->secret = alloc_root_data.secret;
+    heap->spans.word = alloc_state.no_spans;
     heap->next_all = alloc_state.all_heaps;
     alloc_state.all_heaps = heap;
     return heap;

@@ -104,7 +104,7 @@ void alloc_set_decay(int64_t ms)
     state_lock(LOCK_PURGE);
     state_lock(LOCK_ARENA);
     store_relaxed(&alloc_state.decay_ms, ms);
-    store_relaxed(&alloc_state.span_cache_bound, ms == 0 ? 0 : SPAN_CACHE_SLOTS);
+    alloc_state.no_spans = ms == 0 ? SPANS_NONE | SPANS_CLOSED : SPANS_NONE;
     store_relaxed(&alloc_state.next_tick_ms, 0);
     if (ms == 0)
         (void)purge_locked(true);

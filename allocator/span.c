@@ -29,28 +29,34 @@ static void bin_give(struct span_cache *cache, unsigned slots)
 static void cache_flush(struct span_cache *cache)
 {
     int tries = 0;
-    while (!span_cache_try(cache)) {
+    uint32_t word;
+    while (!span_cache_try(cache, &word)) {
         if (++tries == FLUSH_TRIES)
             return;
         __builtin_ia32_pause();
     }
-    for (unsigned slots = 1; cache->slots != 0 && slots <= SPAN_SLOTS_MAX; slots++)
+    for (unsigned slots = 1; spans_count(word) != 0 && slots <= SPAN_SLOTS_MAX; slots++)
         bin_give(cache, slots);
-    store_relaxed(&cache->slots, 0);
-    span_cache_unlock(cache);
+    span_cache_unlock(cache, alloc_state.no_spans);
+}
+
+/* A racy read of the word: what comes in now is the next tick's. One that is locked is not known to be empty, and one that
+ * is closed and need not be is not as it should be. */
+static bool cache_is_empty(const struct span_cache *cache)
+{
+    return (load_relaxed(&cache->word) & ~SPANS_FREES) == alloc_state.no_spans;
 }
 
 void span_caches_flush(void)
 {
-    /* `slots` is read without the cache's lock: what comes in now is the next tick's. */
     for (struct heap *heap = alloc_state.all_heaps; heap != NULL; heap = heap->next_all)
-        if (load_relaxed(&heap->spans.slots) != 0)
+        if (!cache_is_empty(&heap->spans))
             cache_flush(&heap->spans);
 }
 
 void span_cache_empty(struct heap *heap)
 {
-    if (load_relaxed(&heap->spans.slots) == 0)
+    if (spans_count(load_relaxed(&heap->spans.word)) == 0)
         return;
     state_lock(LOCK_ARENA);
     cache_flush(&heap->spans);
@@ -60,8 +66,8 @@ void span_cache_empty(struct heap *heap)
 void span_caches_settle(void)
 {
     for (struct heap *heap = alloc_state.all_heaps; heap != NULL; heap = heap->next_all)
-        if (heap->spans.slots != 0 || heap->spans.lock != 0)
-            memset(&heap->spans, 0, sizeof heap->spans);
+        if (!cache_is_empty(&heap->spans))
+            heap->spans = (struct span_cache){.word = alloc_state.no_spans};
     for (uint32_t i = 0; i < alloc_state.chunk_count; i++) {
         struct chunk *chunk = alloc_state.chunks[i];
         for (unsigned slot = HEAD_SLOTS; slot < CHUNK_SLOTS; slot++)
@@ -119,7 +125,7 @@ void *span_alloc(struct heap *heap, size_t size, size_t alignment, bool *ret_zer
 /* --- freeing -------------------------------------------------------------------------------------------- */
 
 /* A cache that is full is emptied, rather than passed by: its next frees are cheap again. */
-void span_give(struct heap *heap, struct pool *span)
+static void span_give(struct heap *heap, struct pool *span)
 {
     state_lock(LOCK_ARENA);
     if (heap != NULL)
@@ -129,18 +135,29 @@ void span_give(struct heap *heap, struct pool *span)
     state_unlock(LOCK_ARENA);
 }
 
+void span_put_slowly(struct heap *heap, struct pool *span, uint32_t word)
+{
+    unsigned slots = span->slots;
+    uint32_t more = (word & ~SPANS_FREES) + slots;
+    if ((more & (SPANS_FULL | SPANS_CLOSED)) != 0) {
+        span_cache_unlock(&heap->spans, word);
+        span_give(heap, span);
+        return;
+    }
+    span_cache_push(&heap->spans, span, slots);
+    span_cache_unlock(&heap->spans, more);
+    purge_poll();
+}
+
 enum alloc_status span_free(struct heap *heap, struct pool *span)
 {
+    uint32_t word;
     if (!span_retire(span, load_acquire(&span->state)))
         return ALLOC_DOUBLE_FREE;
-    bool cached = false;
-    if (heap != NULL && span_cache_try(&heap->spans)) {
-        cached = span_cache_put(&heap->spans, span);
-        span_cache_unlock(&heap->spans);
-    }
-    if (!cached)
+    if (heap != NULL && span_cache_try(&heap->spans, &word))
+        span_put_slowly(heap, span, word);
+    else
         span_give(heap, span);
-    purge_poll();
     return ALLOC_OK;
 }
 

@@ -11,7 +11,15 @@
  * of glibc's time, and peaks were 1.59 instead of 1.35 times glibc's, those of realloc-double 1.88 instead of 1.57, of
  * calloc-large 1.38 instead of 1.24 (`scripts/bench-allocators --rounds=9`).
  *
- * Invariants: a span on bin[n] has n slots and is SLOT_CACHED; `slots` is their sum; every SLOT_CACHED span is on one
+ * A free of the fast way, and what each step is proof of
+ *   state is SLOT_SPAN?              racy: is it worth the trouble? Not a word is written for what is no span
+ *   word <-> SPANS_LOCKED            the cache is ours: no tick is emptying it, and its counts are what it was
+ *   state: SLOT_SPAN -> SLOT_CACHED  the span is ours: of two frees, on any two threads, one only gets here
+ *   slots, bin[slots]                plain: nobody else looks at a span that is ours, or into a cache that is locked
+ *   word = what it was, and one more free, and the span's slots
+ * The lock is none of a span's, so it does not decide who frees it, and the state none of the cache's: both are needed.
+ *
+ * Invariants: a span on bin[n] has n slots and is SLOT_CACHED; the word has their sum; every SLOT_CACHED span is on one
  * bin, or in the hands of a thread that is freeing or taking it.
  *
  * Threads: any.
@@ -30,13 +38,25 @@
 #include "allocator/state.h"
 
 #define SPAN_CACHE_SLOTS 32u
+#define FREES_PER_LOOK   32u /* spans freed between two looks at the clock */
+
+/* span_cache.word: everything that a free has to ask of the cache and to change in it, in one. While it is locked, its
+ * owner has the counts. */
+#define SPANS_NONE   (0x7fu - SPAN_CACHE_SLOTS) /* bits 0 to 7: this and the slots of all of them */
+#define SPANS_FULL   0x80u                      /* ... so that this is set by too many; never stored */
+#define SPANS_LOCKED 0x100u
+#define SPANS_CLOSED 0x200u /* nothing is put in: decay is 0 */
+#define SPANS_FREED  0x400u /* times the frees since the last look at the clock */
+#define SPANS_LOOK   (FREES_PER_LOOK * SPANS_FREED)
+#define SPANS_FREES  (2 * SPANS_LOOK - SPANS_FREED)
 
 /* size and alignment at most SPAN_SIZE_MAX; heap may be NULL. Zeroed unless *ret_zeroed is false. */
 void *span_alloc(struct heap *heap, size_t size, size_t alignment, bool *ret_zeroed);
 /* `heap`: the caller's, or NULL. */
 enum alloc_status span_free(struct heap *heap, struct pool *span);
-/* One that was retired and not put in the cache. */
-void span_give(struct heap *heap, struct pool *span);
+/* The cache is locked, its word was `word`; the span was retired, and does not fit in, or it is time to look at the
+ * clock. Unlocks. */
+void span_put_slowly(struct heap *heap, struct pool *span, uint32_t word);
 /* In place, by giving slots back or taking the next ones; false leaves it as it was. */
 bool span_resize(struct pool *span, size_t size);
 
@@ -59,51 +79,54 @@ static inline unsigned span_slots_for(size_t size)
 
 /* --- the cache ------------------------------------------------------------------------------------------ */
 
-static inline bool span_cache_try(struct span_cache *cache)
+static inline unsigned spans_count(uint32_t word)
 {
-    uint32_t none = 0;
-    return load_relaxed(&cache->lock) == 0 &&
-           __atomic_compare_exchange_n(&cache->lock, &none, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+    return (word & (2 * SPANS_FULL - 1)) - SPANS_NONE;
 }
 
-static inline void span_cache_unlock(struct span_cache *cache)
+/* Not the sentinel's, which is constant. *ret_word is what goes back into the word, with what has changed; to one that is
+ * locked already nothing is done. */
+static inline bool span_cache_try(struct span_cache *cache, uint32_t *ret_word)
 {
-    store_release(&cache->lock, 0);
+    *ret_word = exchange_acquire(&cache->word, SPANS_LOCKED);
+    return likely((*ret_word & SPANS_LOCKED) == 0);
+}
+
+static inline void span_cache_unlock(struct span_cache *cache, uint32_t word)
+{
+    store_release(&cache->word, word);
 }
 
 /* A span of just so many slots, not zeroed, or NULL. */
 static inline void *span_cache_take(struct heap *heap, unsigned slots)
 {
     struct span_cache *cache = &heap->spans;
-    if (load_relaxed(&cache->bin[slots]) == NULL || !span_cache_try(cache))
+    uint32_t word;
+    /* Racy: the sentinel has none; of what another thread gives back meanwhile the second look tells. */
+    if (load_relaxed(&cache->bin[slots]) == NULL || !span_cache_try(cache, &word))
         return NULL;
     struct pool *span = cache->bin[slots];
     if (unlikely(span == NULL)) {
-        span_cache_unlock(cache);
+        span_cache_unlock(cache, word);
         return NULL;
     }
     store_relaxed(&cache->bin[slots], span->next);
-    store_relaxed(&cache->slots, cache->slots - slots);
-    span_cache_unlock(cache);
+    span_cache_unlock(cache, word - slots);
     memset(span->span_ledger, 0, sizeof span->span_ledger);
     store_release(&span->state, SLOT_SPAN);
     return slot_memory(span);
 }
 
-/* The cache is the caller's. false: it does not fit in. The span is SLOT_CACHED, and nobody else will free it. */
-static inline bool span_cache_put(struct span_cache *cache, struct pool *span)
+/* The cache is locked, and is the caller's own: who reads bin[] without the lock is this very thread. The span, of so many
+ * slots, is SLOT_CACHED. */
+static inline void span_cache_push(struct span_cache *cache, struct pool *span, size_t slots)
 {
-    size_t slots = span->slots;
-    uint64_t sum = cache->slots + slots;
-    if (unlikely(sum > load_relaxed(&alloc_state.span_cache_bound)))
-        return false;
-    store_relaxed(&cache->slots, sum);
     span->next = cache->bin[slots];
-    store_relaxed(&cache->bin[slots], span);
-    return true;
+    cache->bin[slots] = span;
 }
 
-/* One thread only is told true for a span, until it is handed out again. */
+/* One thread only is told true for a span, until it is handed out again. `live` is its state, as it was read last: a swap
+ * that fails would take its pool's owner's line away all the same. */
 static inline bool span_retire(struct pool *span, uint8_t live)
 {
     return live == SLOT_SPAN && cas_acq_rel(&span->state, &live, SLOT_CACHED);

@@ -29,12 +29,11 @@ const struct no_block alloc_no_block;
     }
 
 /* Its secret is 0, so that its bins can be constants. */
-const struct heap alloc_sentinel_heap = {
-    .bin = NO_BLOCKS, .own = OWN_NOTHING, .current = NO_POOLS, .spans = {.lock = 1}};
+const struct heap alloc_sentinel_heap = {.bin = NO_BLOCKS, .own = OWN_NOTHING, .current = NO_POOLS};
 
 struct alloc_state alloc_state = {
     .decay_ms = 1000,
-    .span_cache_bound = SPAN_CACHE_SLOTS,
+    .no_spans = SPANS_NONE,
     .orphanage = {.own = OWN_NOTHING, .current = NO_POOLS},
     .shared = {.own = OWN_NOTHING, .current = NO_POOLS},
 };

@@ -30,7 +30,7 @@ struct alloc_state {
     bool keep_ledger;
     bool intercept;
     int64_t decay_ms;
-    uint64_t span_cache_bound; /* slots, per thread */
+    uint32_t no_spans; /* the word of an empty cache (span.h). arena */
     void (*on_corruption)(const void *block);
     void (*on_unlock)(void);
 

@@ -50,17 +50,17 @@ static __attribute__((noinline)) void free_other(void *p, uintptr_t entry)
 }
 
 /* All it calls it ends with: so it has nothing to save. */
-static __attribute__((noinline)) void free_next(void *p)
+static __attribute__((noinline)) void free_next(void *p, struct heap *heap)
 {
     uintptr_t entry;
-    if (!alloc_free_span(p, &entry))
+    if (!alloc_free_span(heap, p, &entry))
         free_other(p, entry);
 }
 
 static inline void face_free(void *p)
 {
     if (__builtin_expect(!alloc_free_fast(p), 0))
-        free_next(p);
+        free_next(p, alloc_heap);
 }
 
 static inline void *face_calloc(size_t size)

@@ -26,8 +26,9 @@
 
 #define INSTRUCTIONS_MOST 60000
 #define HELD              24
-#define BRACKET_MOST      200 /* instructions of the library between the kernel and a handler, system calls included */
-#define HANG_SECONDS      5
+#define BRACKET_MOST                                                                                         \
+    200 /* instructions of the library between the kernel and a handler, system calls included */
+#define HANG_SECONDS 5
 
 /* What the parent reads and writes in the child, through ptrace: the child is a fork, addresses are the same. */
 static volatile long marked;   /* the call under test is going on */
