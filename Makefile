@@ -36,7 +36,7 @@ BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -I. $(WARN) $(OPT) -MMD -MP \
                -DHEAPTALLY_VERSION='"$(VERSION)"' -DHEAPTALLY_LIBDIR='"$(LIBDIR)"'
 LIB_CFLAGS  := $(BASE_CFLAGS) -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-builtin-malloc -fno-builtin-calloc \
                -fno-builtin-realloc -fno-builtin-free -fno-stack-protector -U_FORTIFY_SOURCE -fno-exceptions \
-               -fasynchronous-unwind-tables
+               -fasynchronous-unwind-tables -ffunction-sections
 TOOL_CFLAGS := $(BASE_CFLAGS)
 TOOL_LIBS   := -ldw -lelf -liberty -lzstd -ljansson
 
@@ -64,9 +64,9 @@ help: ## print this
 .PHONY: all
 all: $(if $(filter asan tsan,$(VARIANT)),,$(B)/libheaptally.so) $(B)/heaptally ## build the library and the command
 
-$(B)/libheaptally.so: $(call lib_obj,$(LIB_SRC)) preload/exports.map
+$(B)/libheaptally.so: $(call lib_obj,$(LIB_SRC)) preload/exports.map preload/sections.ld
 	@mkdir -p $(@D)
-	$(CC) -shared -o $@ $(call lib_obj,$(LIB_SRC)) -Wl,--version-script=preload/exports.map \
+	$(CC) -shared -o $@ $(call lib_obj,$(LIB_SRC)) -Wl,--version-script=preload/exports.map -Wl,-T,preload/sections.ld \
 	    -Wl,-z,defs -Wl,-z,relro -Wl,-z,now -Wl,-soname,libheaptally.so $(LDFLAGS)
 
 $(B)/heaptally: $(call tool_obj,$(TOOL_SRC))

@@ -9,7 +9,8 @@
 #include "allocator/metadata.h"
 #include "allocator/slotmap.h"
 
-#define FIRST_CAPACITY 256u
+/* 28 * 9 bytes, 112 MiB of address space: a small program's table takes 256 bytes, not a page. */
+#define FIRST_CAPACITY 28u
 
 /* Chunks from this one on may have huge pages, where the system gives them unasked: 2 MiB of memory for nothing is
  * then little beside what the process has. */

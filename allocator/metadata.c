@@ -25,6 +25,10 @@ static struct {
     uint64_t bytes;
 } metadata;
 
+/* The first table. A page of its own for the two words that most programs have in it would be one more resident page:
+ * it lies where the library's own long objects begin (preload/sections.ld). */
+static struct metadata_table first_table __attribute__((section(".bss.long")));
+
 static bool region_extends(struct metadata_table *table, uint64_t start, uint64_t end)
 {
     if (table == NULL || table->count == 0)
@@ -51,7 +55,10 @@ static size_t region_register(unsigned char *region, size_t size)
     if (region_extends(table, start, end))
         return 0;
     size_t taken = 0;
-    if (table == NULL || table->count == METADATA_PER_TABLE) {
+    if (table == NULL) {
+        table = &first_table;
+        store_release(&alloc_root_data.metadata, table);
+    } else if (table->count == METADATA_PER_TABLE) {
         struct metadata_table *newer = (struct metadata_table *)(void *)region;
         newer->next = table;
         store_release(&alloc_root_data.metadata, newer);
@@ -155,6 +162,18 @@ void *metadata_take(size_t size)
         metadata.bin[bin] = taken->next;
     else
         taken = rounded < PLATFORM_PAGE ? piece_take(rounded) : pages_take(rounded);
+    state_unlock(LOCK_METADATA);
+    return taken;
+}
+
+/* Two lines at a time: the processor fetches them in pairs, and what lies there belongs to different threads. */
+#define LINES ((size_t)128)
+
+void *metadata_keep(size_t size)
+{
+    size_t rounded = (size + LINES - 1) & ~(LINES - 1);
+    state_lock(LOCK_METADATA);
+    void *taken = piece_take(rounded);
     state_unlock(LOCK_METADATA);
     return taken;
 }

@@ -201,7 +201,7 @@ void heap_make_idle(struct heap *heap)
 
 static struct heap *heap_create(void)
 {
-    struct heap *heap = metadata_take(sizeof *heap);
+    struct heap *heap = metadata_keep(sizeof *heap);
     if (heap == NULL)
         return NULL;
     memset(heap, 0, sizeof *heap);

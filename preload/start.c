@@ -140,7 +140,8 @@ static void settings_apply(const struct settings *settings)
 /* true when the environment could be looked at. */
 static COLD bool settings_read(void)
 {
-    char text[TEXT_MAX];
+    /* Not on the stack, of which it would be the deepest page that a small program has. Most have no such variable. */
+    static char text[TEXT_MAX] __attribute__((section(".bss.long")));
     struct settings *settings = settings_storage();
     if (environ ? text_from_environ(text) : text_from_kernel(text)) {
         settings_parse(text, settings, say);
