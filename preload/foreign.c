@@ -20,6 +20,7 @@
 #define CHUNK_MIN     32u
 #define ARENA_ALIGN   ((uintptr_t)64 << 20)
 #define PAGE          4096u
+#define MAPPED_MIN    ((uintptr_t)128 << 10)
 
 enum owner { OWNER_NOBODY, OWNER_C_LIBRARY, OWNER_OTHER_NAMESPACE };
 
@@ -56,9 +57,13 @@ static bool read_word(uintptr_t address, uintptr_t *ret)
 
 /* --- whose block is it --------------------------------------------------------------------------- */
 
+/* A mapping of its own, whole pages, from the C library's threshold on. What was left on a stack, at a page's start, may
+ * look like a shorter one, and giving that back takes a page out of the stack. */
 static bool is_mapped_chunk(uintptr_t chunk, uintptr_t before, uintptr_t size)
 {
-    return before < PAGE << 12 && (chunk - before) % PAGE == 0 && (before + size) % PAGE == 0 && size >= PAGE;
+    uintptr_t start = chunk - before, end = chunk + size, last;
+    return before < PAGE << 12 && start % PAGE == 0 && end % PAGE == 0 && end > start &&
+           end - start >= MAPPED_MIN && read_word(end - sizeof(last), &last);
 }
 
 /* The chunk's successor lies below `top` and says that the chunk is in use. */

@@ -67,6 +67,18 @@ static void stack(void)
     free(hidden(words + 16));
 }
 
+/* What lies before it looks like the head of a mapping of the C library's, of one page. */
+static void stack_like_a_mapping(void)
+{
+    char words[3 * 4096];
+    uintptr_t page = ((uintptr_t)words + 4095) & ~(uintptr_t)4095;
+    uintptr_t *head = (uintptr_t *)page;
+    head[0] = 0;
+    head[1] = 4096 | 2;
+    free(hidden(head + 2));
+    memset(hidden(words), 1, sizeof(words)); /* still there */
+}
+
 static void global(void)
 {
     static char words[64];
@@ -173,6 +185,7 @@ static const struct {
     CRIME(interior),
     CRIME(misaligned),
     CRIME(stack),
+    CRIME(stack_like_a_mapping),
     CRIME(global),
     CRIME(tiny),
     CRIME(non_canonical),
