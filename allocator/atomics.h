@@ -18,8 +18,9 @@
 /* On failure *expected is what was there. The weak form may fail for no reason and belongs in a loop. */
 #define cas_weak_acq_rel(field, expected, value)                                                             \
     __atomic_compare_exchange_n((field), (expected), (value), true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)
+/* Who is too late may use what he finds there. */
 #define cas_acq_rel(field, expected, value)                                                                  \
-    __atomic_compare_exchange_n((field), (expected), (value), false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)
+    __atomic_compare_exchange_n((field), (expected), (value), false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)
 
 /* One less in a counter that only its owner changes, and the result. The compiler makes one instruction of it, which
  * others see whole; ThreadSanitizer is told so. */
