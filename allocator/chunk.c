@@ -7,6 +7,8 @@
 
 /* How many arenas of one bin to look into for a run: their free slots may be scattered. */
 #define ARENA_TRIES 8
+/* How many chunks to look into for a resident run: 256 MiB, in less time than a page fault takes. */
+#define RESIDENT_TRIES 64u
 
 /* --- arena bins ----------------------------------------------------------------------------------------- */
 
@@ -190,6 +192,38 @@ static void run_number(struct pool *first, unsigned from, unsigned n)
     store_relaxed(&first->slots, (uint8_t)n);
 }
 
+static bool run_take(struct chunk *chunk, unsigned start, unsigned n)
+{
+    free_map_change(chunk, start, n, false);
+    bool zeroed = forget_dirty(chunk, start, n);
+    run_number(&chunk->pools[start], 0, n);
+    return zeroed;
+}
+
+struct pool *slots_find_resident(unsigned least, unsigned most, unsigned *ret_n)
+{
+    if (alloc_state.dirty_slots < least)
+        return NULL;
+    for (uint32_t i = 0; i < alloc_state.chunk_count && i < RESIDENT_TRIES; i++) {
+        struct chunk *chunk = alloc_state.chunks[i];
+        uint64_t map[MAP_WORDS];
+        unsigned longest = 0, start;
+        for (unsigned word = 0; word < MAP_WORDS; word++)
+            map[word] = chunk->header.dirty_map[word] | chunk->header.aged_map[word];
+        if (!run_find(map, 0, CHUNK_SLOTS, least, 1, &longest, &start))
+            continue;
+        unsigned n = slotmap_next(map, start, SLOTMAP_CLEAR) - start;
+        *ret_n = n < most ? n : most;
+        return &chunk->pools[start];
+    }
+    return NULL;
+}
+
+void slots_take_at(struct pool *first, unsigned n)
+{
+    (void)run_take(chunk_of(first), slot_index(first), n);
+}
+
 struct pool *slots_take(unsigned n, unsigned align, bool *ret_zeroed)
 {
     struct chunk *chunk;
@@ -198,9 +232,7 @@ struct pool *slots_take(unsigned n, unsigned align, bool *ret_zeroed)
     found = found || find_in_chunks(n, align, &chunk, &start);
     if (!found && (!chunk_add(n + align - 1) || !find_in_chunks(n, align, &chunk, &start)))
         return NULL;
-    free_map_change(chunk, start, n, false);
-    *ret_zeroed = forget_dirty(chunk, start, n);
-    run_number(&chunk->pools[start], 0, n);
+    *ret_zeroed = run_take(chunk, start, n);
     return &chunk->pools[start];
 }
 

@@ -8,7 +8,8 @@
  * chunk
  *
  * Arenas that were never used are in no bin; they are found by chunk, lowest address first. (Tried and left: any run
- * that is resident first. It lowered no workload's peak, and cut arenas up for spans.)
+ * that is resident first. It lowered no workload's peak, and cut arenas up for spans. For pools, which need not be as long
+ * as they might be, it is another matter: slots_find_resident().)
  *
  * Taking from the fullest lets the others become empty, and a chunk whose arenas are all empty goes back
  * whole. Arenas are known by a 32-bit id (address >> 18), their links live in the descriptor of their first
@@ -31,6 +32,11 @@
 /* A run of n slots (1 .. 128) that starts at a multiple of align slots (a power of two). Its descriptors say
  * nothing new yet but `slots` and `distance`. *ret_zeroed: the memory is known to read as zeros. */
 struct pool *slots_take(unsigned n, unsigned align, bool *ret_zeroed);
+
+/* A run of `least` to `most` free slots that are resident, in one of the first chunks that have any: the first slot's
+ * descriptor, and how many there are. It is still to be taken, or a part of it from its start. NULL: none is there. */
+struct pool *slots_find_resident(unsigned least, unsigned most, unsigned *ret_n);
+void slots_take_at(struct pool *first, unsigned n);
 
 /* `more` slots right behind a run, if they are free. */
 bool slots_extend(struct pool *first, unsigned more, bool *ret_zeroed);

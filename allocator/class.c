@@ -7,7 +7,7 @@
 
 #define ROW(size, slots)                                                                                     \
     {                                                                                                        \
-        UINT64_MAX / (size) + 1, (size), ((slots) << SLOT_SHIFT) / (size), (slots)                           \
+        UINT64_MAX / (size) + 1, (size), (slots)                                                             \
     }
 
 /* clang-format off */

@@ -17,6 +17,10 @@
 #define SPARE_SHARE     8u
 #define SPARE_PAGES_MAX 1024u
 
+/* Below so many slots, 1 MiB, a heap's pools of blocks up to so many bytes have all their slots. */
+#define SMALL_HEAP_SLOTS 64u
+#define GATED_SIZE       1024u
+
 /* How many pools become usable or empty between two looks at the clock. */
 #define EVENTS_PER_LOOK 32u
 
@@ -95,11 +99,16 @@ static void class_return_spares(struct heap *heap, unsigned class, const struct 
     }
 }
 
+static void spares_release(struct heap *heap, const struct pool *but)
+{
+    for (unsigned class = 0; class < CLASS_COUNT; class ++)
+        class_return_spares(heap, class, but);
+}
+
 __attribute__((noinline)) static void heap_return_spares(struct heap *heap, const struct pool *but)
 {
     state_lock(LOCK_ARENA);
-    for (unsigned class = 0; class < CLASS_COUNT; class ++)
-        class_return_spares(heap, class, but);
+    spares_release(heap, but);
     purge_tick();
     state_unlock(LOCK_ARENA);
 }
@@ -232,11 +241,43 @@ void heap_free(struct heap *heap, struct pool *pool, void *p)
 
 /* --- allocating ----------------------------------------------------------------------------------------- */
 
+/* As long as there are slots in a row; but a class's first pool is as short as can be, as many classes see a few blocks
+ * only, and those of small blocks are whole while the heap is small: a slow path every 16 blocks of 1 KiB makes 24
+ * instructions a malloc and 28 a free, instead of 20 and 26, and a MiB is no memory to speak of. */
+static struct pool *take_resident(const struct heap *heap, unsigned class)
+{
+    unsigned least = class_slots_least(class), n, most = alloc_class[class].slots;
+    if (alloc_class[class].size <= GATED_SIZE && heap->slots < SMALL_HEAP_SLOTS)
+        least = most;
+    else if (heap->current[class] == EMPTY_POOL)
+        most = least;
+    struct pool *pool = slots_find_resident(least, most, &n);
+    if (pool == NULL)
+        return NULL;
+    while (!class_slots_serve(class, n))
+        n--;
+    slots_take_at(pool, n);
+    return pool;
+}
+
+/* What is resident serves first: free slots, however few lie in a row, then this heap's own empty pools, of other classes.
+ * Not those that its last thread left: a thread of the same kind wants them again. */
+static struct pool *take_slots(struct heap *heap, unsigned class, bool *ret_zeroed)
+{
+    struct pool *pool = take_resident(heap, class);
+    *ret_zeroed = false;
+    if (pool == NULL && heap->spare_pages > heap->inherited) {
+        spares_release(heap, NULL);
+        pool = take_resident(heap, class);
+    }
+    return pool != NULL ? pool : slots_take(alloc_class[class].slots, 1, ret_zeroed);
+}
+
 /* Arena lock held. */
 static struct pool *pool_create(struct heap *heap, unsigned class)
 {
     bool fresh;
-    struct pool *pool = slots_take(alloc_class[class].slots, 1, &fresh);
+    struct pool *pool = take_slots(heap, class, &fresh);
     if (pool == NULL)
         return NULL;
     if (!pool_init(pool, heap, class, fresh)) {

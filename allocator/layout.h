@@ -220,9 +220,9 @@ struct heap {
     uint32_t spare_pages;   /* resident ones of empty pools that are kept. Owner */
     uint32_t slots;         /* of all its pools. Owner */
     uint32_t events;        /* pools that became usable or empty by a free. Owner */
-    uint32_t unused;
-    uint32_t busy;     /* in a slow path: a signal handler must not enter. Owner */
-    uint32_t attached; /* the thread that has it, 1 when not known, 0 none (vanished.h). arena */
+    uint32_t inherited;     /* spare_pages when its thread came. Owner */
+    uint32_t busy;          /* in a slow path: a signal handler must not enter. Owner */
+    uint32_t attached;      /* the thread that has it, 1 when not known, 0 none (vanished.h). arena */
 
     /* Large blocks. */
     struct span_cache spans;

@@ -228,8 +228,10 @@ struct heap *heap_attach(void)
     } else {
         heap = heap_create();
     }
-    if (heap != NULL)
+    if (heap != NULL) {
         heap->attached = vanished_claim();
+        heap->inherited = heap->spare_pages;
+    }
     state_unlock(LOCK_ARENA);
     return heap;
 }
@@ -251,6 +253,7 @@ static void class_abandon(struct heap *heap, unsigned class, bool all)
         struct pool *pool = heap->current[class];
         ring_remove(&heap->current[class], pool, EMPTY_POOL);
         pool->spare = pool->passed = false;
+        pool->shorts = 0; /* or a list grew by a page every sixteen threads, however few blocks one has */
         if (!all && pool_may_stay(heap, pool)) {
             pool->spare = true;
             heap->spare_pages += pool_resident_pages(pool);

@@ -23,7 +23,7 @@ static size_t ledger_size(const struct pool *pool)
 bool pool_init(struct pool *pool, struct heap *owner, unsigned class, bool fresh)
 {
     const struct size_class *row = &alloc_class[class];
-    pool->capacity = row->capacity;
+    pool->capacity = (uint16_t)(((uint32_t)pool->slots << SLOT_SHIFT) / row->size);
     pool->ledger = NULL;
     if (alloc_state.keep_ledger && (pool->ledger = metadata_take(ledger_size(pool))) == NULL)
         return false;
@@ -56,7 +56,14 @@ void pool_release(struct pool *pool)
     if (pool->ledger != NULL)
         metadata_give(pool->ledger, ledger_size(pool));
     pool->ledger = NULL;
-    slots_give(chunk_of(pool), slot_index(pool), pool->slots, true);
+    struct chunk *chunk = chunk_of(pool);
+    unsigned from = slot_index(pool), n = pool->slots, touched = n;
+    if (pool->fresh)
+        touched = (unsigned)((pool->carved + SLOT_SIZE - 1) >> SLOT_SHIFT);
+    if (touched < n)
+        slots_give(chunk, from + touched, n - touched, false);
+    if (touched > 0)
+        slots_give(chunk, from, touched, true);
 }
 
 /* --- counts --------------------------------------------------------------------------------------------- */

@@ -29,11 +29,13 @@ START_TEST(every_pool_is_well_cut)
         const struct size_class *row = &alloc_class[class];
         size_t bytes = (size_t)row->slots << SLOT_SHIFT;
         ck_assert_uint_eq(row->size % 16, 0);
-        ck_assert_uint_eq(row->capacity, bytes / row->size);
-        ck_assert_uint_le(row->capacity, POOL_CAPACITY_MAX);
-        ck_assert_uint_ge(row->capacity, 3);
+        size_t capacity = bytes / row->size;
+        ck_assert_uint_le(capacity, POOL_CAPACITY_MAX);
+        ck_assert_uint_ge(capacity, 3);
         ck_assert_uint_le(row->slots, POOL_SLOTS_MAX);
-        ck_assert_uint_le((bytes - (size_t)row->capacity * row->size) * 16, bytes);
+        ck_assert_uint_le((bytes - capacity * row->size) * 16, bytes);
+        ck_assert_uint_le(class_slots_least(class), row->slots);
+        ck_assert(class_slots_serve(class, row->slots));
         if (row->size <= 256)
             ck_assert_uint_eq(row->slots, 1);
     }
