@@ -226,6 +226,9 @@ struct heap {
 
     /* Large blocks. */
     struct span_cache spans;
+    uint32_t
+        grown; /* slots of the pools it got since its thread came, or since it was looked through for that. Owner */
+    uint32_t unused;
 };
 
 #define METADATA_PER_TABLE 255u

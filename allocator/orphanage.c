@@ -231,6 +231,7 @@ struct heap *heap_attach(void)
     if (heap != NULL) {
         heap->attached = vanished_claim();
         heap->inherited = heap->spare_pages;
+        heap->grown = 0;
     }
     state_unlock(LOCK_ARENA);
     return heap;

@@ -28,7 +28,7 @@
 
 /* Which pools' pages may go. Tried and left: those of pools less than half in use, whenever the heap had grown by a
  * quarter. The benchmark's rising sizes then peaked at 57 instead of 77 MB, in 2.9 times the time: its pages were
- * wanted again. */
+ * wanted again. Those that rest, whenever it has grown by half, are another matter (heap.c, has_grown()). */
 enum purge_what {
     PURGE_RESTED, /* where nothing was freed or taken since the last call */
     PURGE_ALL,

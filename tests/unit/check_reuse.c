@@ -123,6 +123,24 @@ START_TEST(an_inherited_pool_is_not_taken_for_another_class)
 }
 END_TEST
 
+/* The decay is off: only growth makes it look. Two looks find the first class's pools at rest. */
+START_TEST(growth_returns_pages_of_pools_at_rest)
+{
+    enum { LARGE = 3000, SMALL = 17000 };
+    alloc_set_decay(-1);
+    for (unsigned i = 0; i < LARGE; i++)
+        memset(block[i] = alloc_malloc(4096), 1, 4096);
+    for (unsigned i = 0; i < LARGE; i++)
+        if (i % 8 != 0)
+            ck_assert_int_eq(alloc_free(block[i]), ALLOC_OK);
+    long rss = help_rss_kb();
+    for (unsigned i = 0; i < SMALL; i++)
+        memset(alloc_malloc(2000), 1, 2000);
+    ck_assert_int_le(help_rss_kb(), rss + SMALL * 2 - LARGE * 4 / 2);
+    help_verify();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("reuse");
@@ -132,6 +150,7 @@ int main(void)
     tcase_add_test(tests, small_pools_of_a_small_heap_have_all_their_slots);
     tcase_add_test(tests, slots_that_were_never_carved_are_not_resident);
     tcase_add_test(tests, an_inherited_pool_is_not_taken_for_another_class);
+    tcase_add_test(tests, growth_returns_pages_of_pools_at_rest);
     suite_add_tcase(suite, tests);
     return help_run(suite);
 }
