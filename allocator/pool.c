@@ -144,9 +144,9 @@ void pool_retake(struct pool *pool, uint64_t *bin)
 {
     uint64_t secret = alloc_root_data.secret;
     struct free_block *block;
-    while ((block = list_first(*bin, secret)) != NULL) {
+    for (uint32_t steps = 0; (block = list_first(*bin, secret)) != NULL; steps++) {
         uint64_t rest = load_relaxed(&block->link);
-        if ((*bin ^ rest) >> CHUNK_SHIFT != 0) {
+        if ((*bin ^ rest) >> CHUNK_SHIFT != 0 || steps == pool->capacity) {
             store_relaxed(bin, list_end(pool, secret));
             state_report_corruption(block);
             return;
