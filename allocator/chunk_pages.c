@@ -103,9 +103,10 @@ static struct chunk *chunk_map(unsigned n)
     struct chunk *chunk = chunk_map_pages(n, &slots);
     if (chunk == NULL)
         return NULL;
-    chunk->header.plain_pages = alloc_state.chunk_count >= PLAIN_PAGES_FROM;
-    if (!chunk->header.plain_pages)
+    bool plain = alloc_state.chunk_count >= PLAIN_PAGES_FROM;
+    if (!plain) /* before it is touched */
         platform_avoid_huge_pages(chunk, (size_t)slots << SLOT_SHIFT);
+    chunk->header.plain_pages = plain;
     chunk->header.magic = CHUNK_MAGIC;
     chunk->header.mapped_slots = slots;
     slotmap_set(chunk->header.free_map, HEAD_SLOTS, slots - HEAD_SLOTS);

@@ -7,7 +7,9 @@
 #include "allocator/platform.h"
 #include "allocator/state.h"
 
-#define REGION_FIRST  ((size_t)256 << 10)         /* a program under a tight limit pays for its addresses */
+#define REGION_FIRST ((size_t)256 << 10) /* a program under a tight limit pays for its addresses */
+/* Regions from half of it on shall have none: what is kept here lies thinly, in tables above all. */
+#define HUGE_PAGE     ((size_t)2 << 20)
 #define REGION_LAST   ((size_t)4 << 20)           /* a large heap does not map often */
 #define PIECES_BYTES  ((size_t)4 * PLATFORM_PAGE) /* taken at once for small pieces */
 #define SMALLEST_BITS 6                           /* 64 bytes */
@@ -90,6 +92,8 @@ static bool region_start(size_t size)
     }
     if (region == NULL)
         return false;
+    if (wanted >= HUGE_PAGE / 2)
+        platform_avoid_huge_pages(region, wanted);
     metadata.bytes += wanted;
     metadata.page = region + region_register(region, wanted);
     metadata.page_end = region + wanted;

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -147,11 +148,14 @@ static void tiny_program(void *unused)
 static void huge_pages_do_not_fill_what_is_sparse(void)
 {
     char text[100];
+    int one_at_a_time = open(HUGE_PAGES, O_RDONLY);
+    flock(one_at_a_time, LOCK_EX);
     const char *before = huge_pages_now(text, sizeof(text));
     if (!before || !huge_pages_set("always"))
         trap_skip("huge pages cannot be switched here");
     bool good = trap_child(tiny_program, NULL, 20);
     CHECK(huge_pages_set(before));
+    close(one_at_a_time);
     CHECK(good);
 }
 
