@@ -4,6 +4,7 @@
 
 #include "allocator/address_map.h"
 #include "allocator/emergency.h"
+#include "allocator/fast.h"
 #include "allocator/pool.h"
 #include "allocator/span.h"
 
@@ -145,8 +146,23 @@ enum alloc_status alloc_find(const void *p, struct alloc_block *ret)
     return status;
 }
 
+/* Whose table may be read by this thread now: its heap's, also where fast paths miss because cancellation may strike, for
+ * this changes nothing; not in the middle of a slow path, which may be making the table anew. */
+static const struct heap *readable_heap(void)
+{
+    const struct heap *own = alloc_own_heap;
+    if (likely(!alloc_thread.no_fast) || thread_is_nested() || alloc_state.intercept ||
+        alloc_state.keep_ledger)
+        return alloc_heap;
+    return own == NULL || own == EXITED_HEAP || load_relaxed(&own->busy) != 0 ? alloc_heap : own;
+}
+
 size_t alloc_usable_size(const void *p)
 {
+    uint64_t list;
+    const struct pool *pool = own_pool_of(readable_heap(), p, &list);
+    if (likely(pool != NULL))
+        return pool->block_size;
     struct alloc_block block = {0};
     return alloc_find(p, &block) == ALLOC_OK ? block.capacity : 0;
 }

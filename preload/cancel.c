@@ -3,7 +3,8 @@
  * Asynchronous cancellation, which may strike at any instruction, and ends the thread there: in the middle of the
  * allocator it would leave a lock held for ever. The C library's handler for it is none that could be entered through
  * us (signals.h). But a thread has to ask for it, by pthread_setcanceltype(): from then on its fast paths miss, and its
- * slow paths put cancellation off until they are through. Threads that never ask pay one load on the slow path.
+ * slow paths put cancellation off until they are through, fast paths and all. Threads that never ask pay one load on the
+ * slow path. Programs that do so with a busy thread exist: redis, with its main one.
  */
 #include "preload/face.h"
 
@@ -24,11 +25,13 @@ void cancel_hold(void)
 {
     thread_face.cancels = false;
     next(PTHREAD_CANCEL_DEFERRED, NULL);
+    alloc_thread_fast(true);
 }
 
 /* What was asked for meanwhile happens here. */
 void cancel_let(void)
 {
+    alloc_thread_fast(false);
     thread_face.cancels = true;
     next(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
 }

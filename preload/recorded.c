@@ -108,18 +108,31 @@ static __attribute__((noinline)) void *allocate_watched(enum alloc_kind kind, si
 }
 
 /* The three once more, with cancellation put off (cancel.c). */
-static COLD void *allocate_held(size_t size, enum alloc_kind kind, size_t alignment)
+ALLOC_FAST __attribute__((noinline, flatten)) static void *malloc_fast_apart(size_t size)
+{
+    return alloc_malloc_fast(size);
+}
+
+ALLOC_FAST __attribute__((noinline, flatten)) static bool free_fast_apart(void *p)
+{
+    return alloc_free_fast(p);
+}
+
+static __attribute__((noinline)) void *allocate_held(size_t size, enum alloc_kind kind, size_t alignment)
 {
     cancel_hold();
-    void *p = allocate(size, kind, alignment);
+    void *p = kind == KIND_MALLOC ? malloc_fast_apart(size) : NULL;
+    if (p == NULL)
+        p = allocate(size, kind, alignment);
     cancel_let();
     return p;
 }
 
-static COLD void release_held(void *p, enum release_call call)
+static __attribute__((noinline)) void release_held(void *p, enum release_call call)
 {
     cancel_hold();
-    release(p, call);
+    if (!free_fast_apart(p))
+        release(p, call);
     cancel_let();
 }
 
