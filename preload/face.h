@@ -78,7 +78,7 @@ struct thread_face {
 extern __thread struct thread_face thread_face;
 
 void thread_start(void); /* makes the key: from the first call, so that no program can have taken them all */
-void thread_arm(void);   /* from a fresh thread's first slow call */
+void thread_arm(void);   /* from a fresh thread's first slow call, which is not the process's first */
 
 /* --- cancel.c ------------------------------------------------------------------------------------ */
 
@@ -95,7 +95,10 @@ bool delete_is_mismatch(enum release_call call, const struct ledger_entry *entry
 
 /* --- fork.c, dl.c, annotate.c -------------------------------------------------------------------- */
 
-void fork_start(void);
+void fork_start(void);     /* from the first call */
+void fork_find_next(void); /* from the constructor */
+/* The fork handlers are registered when this returns; any number of times, with no lock held. */
+void fork_need(void);
 
 /* What the companion gets in wire_target.annotations; 0 while there are none. */
 uint64_t annotations_address(void);

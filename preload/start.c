@@ -217,10 +217,13 @@ __attribute__((constructor)) static void preload_begin(void)
     delete_start();
     signals_start();
     cancel_start();
+    fork_find_next();
     if (settings_are_due && environ) {
         settings_read();
         settings_apply(settings_storage());
     }
+    if (settings_get()->record || face_state.watched)
+        fork_need();
     if (!settings_get()->record)
         return;
     if (!c_library_is_glibc()) {

@@ -28,6 +28,15 @@ static void thread_ends(void *value)
         record_thread_exit();
 }
 
+static void arm(void)
+{
+    if (!end_key_is_made)
+        return;
+    /* First the state: a key past 31 allocates in setspecific, which comes back here. */
+    thread_face.life = THREAD_ARMED;
+    pthread_setspecific(end_key, (void *)1);
+}
+
 /* Neither of these allocates: key_create takes a slot of a static array, and a key below 32 has its value in
  * the thread's own descriptor. With no key left, threads' heaps are found when somebody needs
  * one (allocator/vanished.h); so are those of threads that call us for the first time in a destructor. */
@@ -35,14 +44,12 @@ void thread_start(void)
 {
     end_key_is_made = pthread_key_create(&end_key, thread_ends) == 0;
     if (thread_face.life == THREAD_FRESH)
-        thread_arm();
+        arm();
 }
 
+/* Before it takes its first lock. */
 void thread_arm(void)
 {
-    if (!end_key_is_made)
-        return;
-    /* First the state: a key past 31 allocates in setspecific, which comes back here. */
-    thread_face.life = THREAD_ARMED;
-    pthread_setspecific(end_key, (void *)1);
+    fork_need();
+    arm();
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* fork, vfork and posix_spawn in threaded programs: children malloc, free the parent's blocks, start threads, fork again. */
+#include <dlfcn.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -395,6 +396,24 @@ static void raw_fork_of_a_single_thread(void)
     }
 }
 
+/* The C library's fork by its handle: an interposed one does not see it. */
+static void fork_by_the_c_librarys_handle(void)
+{
+    pid_t (*fork_of_libc)(void) = NULL;
+    struct legacy before = {0};
+    *(void **)&fork_of_libc = dlsym(dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD), "fork");
+    REQUIRE(fork_of_libc != NULL);
+    legacy_fill(&before);
+    pid_t pid = fork_of_libc();
+    if (pid == 0) {
+        holds_blocks_through(crowd_comes_and_goes);
+        legacy_free(&before);
+        trap_end();
+    }
+    CHECK(trap_wait(pid, CHILD_SECONDS) == 0);
+    legacy_free(&before);
+}
+
 const struct trap traps[] = {
     {"storm_in_a_threaded_program", storm_in_a_threaded_program, 90},
     {"storm_with_allocating_fork_handlers", storm_with_allocating_fork_handlers, 90},
@@ -405,5 +424,6 @@ const struct trap traps[] = {
     {"heap_first_used_by_a_vfork_child", heap_first_used_by_a_vfork_child, 0},
     {"raw_fork_of_a_thread_with_a_heap", raw_fork_of_a_thread_with_a_heap, 0},
     {"raw_fork_of_a_single_thread", raw_fork_of_a_single_thread, 0},
+    {"fork_by_the_c_librarys_handle", fork_by_the_c_librarys_handle, 0},
     {0},
 };

@@ -178,6 +178,34 @@ static void threads_end_under_the_filter(void)
     trap_end();
 }
 
+static void *starts_under_the_filter(void *argument)
+{
+    __atomic_add_fetch(&ready, 1, __ATOMIC_RELEASE);
+    while (!go)
+        continue;
+    work((unsigned)(uintptr_t)argument, 4000);
+    __atomic_add_fetch(&ended, 1, __ATOMIC_RELEASE);
+    for (;;)
+        continue;
+    return NULL;
+}
+
+static void first_calls_of_threads_under_the_filter(void)
+{
+    pthread_t thread;
+    if (trap_is_recording())
+        trap_skip("libunwind asks for more at a thread's first stack");
+    for (uintptr_t i = 1; i <= WORKERS; i++)
+        REQUIRE(pthread_create(&thread, NULL, starts_under_the_filter, (void *)i) == 0);
+    while (__atomic_load_n(&ready, __ATOMIC_ACQUIRE) < WORKERS)
+        continue;
+    only_our_calls(SECCOMP_RET_KILL_PROCESS);
+    go = 1;
+    while (__atomic_load_n(&ended, __ATOMIC_ACQUIRE) < WORKERS)
+        continue;
+    trap_end();
+}
+
 /* --- kernel calls that fail ---------------------------------------------------------------------------- */
 
 static void refuse(const unsigned *calls, unsigned count, int error)
@@ -258,6 +286,7 @@ static void mmap_fails(void)
 const struct trap traps[] = {
     {"only_seven_calls_others_kill", only_seven_calls_others_kill, 60},
     {"only_seven_calls_others_are_eperm", only_seven_calls_others_are_eperm, 60},
+    {"first_calls_of_threads_under_the_filter", first_calls_of_threads_under_the_filter, 60},
     {"threads_end_under_the_filter", threads_end_under_the_filter, 60},
     {"munmap_fails", munmap_fails, 60},
     {"munmap_is_forbidden", munmap_is_forbidden, 60},
