@@ -43,6 +43,8 @@ ALLOC_FAST void alloc_nested_begin(const struct alloc_stack *stack, struct alloc
     thread->low = stack->low;
     thread->high = stack->high;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (unlikely(thread->locks != 0))
+        state_pass_wakes();
 }
 
 ALLOC_FAST void alloc_nested_end(const struct alloc_nested *nested)

@@ -332,6 +332,11 @@ void platform_unlock(struct platform_lock *lock)
         door(SYS_futex, (long)&lock->word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
 }
 
+void platform_lock_pass(struct platform_lock *lock)
+{
+    door(SYS_futex, (long)&lock->word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
+}
+
 void platform_lock_reset(struct platform_lock *lock)
 {
     store_relaxed(&lock->word, 0);

@@ -59,6 +59,9 @@ bool platform_lock_is_mine(const struct platform_lock *lock);
 void platform_lock(struct platform_lock *lock);
 bool platform_try_lock(struct platform_lock *lock);
 void platform_unlock(struct platform_lock *lock);
+/* Wake one that waits, if any does: for a signal handler that interrupted a wait, and may have got the wake that was
+ * meant for whoever comes next. That one looks again, and so will the interrupted one. */
+void platform_lock_pass(struct platform_lock *lock);
 void platform_lock_reset(struct platform_lock *lock); /* in a forked child */
 
 /* Tests only: let the n-th call from now (1 = the next) of map/unmap/purge/resize/move fail; 0 turns it off.

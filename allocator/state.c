@@ -71,6 +71,12 @@ bool state_holds_lock_exactly(void)
     return false;
 }
 
+void state_pass_wakes(void)
+{
+    for (int rank = 0; rank < LOCK_COUNT; rank++)
+        platform_lock_pass(&alloc_state.lock[rank]);
+}
+
 void state_unlocked(void)
 {
     if (state_holds_lock_exactly())

@@ -112,6 +112,9 @@ extern LAYOUT_HIDDEN __thread struct alloc_thread_state alloc_thread
 
 /* Some lock is held by this very thread: then a handler must do without all of them. */
 bool state_holds_lock_exactly(void);
+/* A handler interrupted a thread that holds locks, or waits for one: then the wake may have come that it waited for, and
+ * while the handler runs, or if it never returns, nobody else would be woken. */
+void state_pass_wakes(void);
 /* A lock was released, and want_unlock is up. */
 void state_unlocked(void);
 

@@ -17,6 +17,10 @@
  *
  * Signals wait in between: a handler on this thread that forks, as glibc's own tests have one, would wait for the
  * locks that this fork holds, or go through their half-way state.
+ *
+ * glibc's fork takes the lock of the list of streams after the handlers, and its own malloc's after that. With ours taken
+ * before it, three threads could wait in a circle: fork for the list, which fflush(NULL) has, which waits for a stream,
+ * whose owner waits in malloc. So the list's lock comes first here, too: it is recursive, and exported.
  */
 #include "preload/face.h"
 
@@ -34,6 +38,16 @@
 #include "preload/thread.h"
 #include "tracer/record/record.h"
 
+/* Weak: glibc's only. */
+extern void _IO_list_lock(void) __attribute__((weak));
+extern void _IO_list_unlock(void) __attribute__((weak));
+extern void _IO_list_resetlock(void) __attribute__((weak));
+
+static bool streams_have_a_lock(void)
+{
+    return _IO_list_lock && _IO_list_unlock && _IO_list_resetlock;
+}
+
 /* Own thread. A fork by a handler that comes before the signals wait is over before this one begins. */
 static __thread uint64_t signals_before;
 
@@ -41,6 +55,8 @@ static __thread uint64_t signals_before;
 static void fork_prepare(void)
 {
     signals_before = kernel_mask_set(KERNEL_EVERY_SIGNAL);
+    if (streams_have_a_lock())
+        _IO_list_lock();
     thread_enter();
     if (face_state.freezing)
         freeze_fork_prepare();
@@ -57,6 +73,8 @@ static void fork_parent(void)
     if (face_state.freezing)
         freeze_fork_parent();
     thread_leave();
+    if (streams_have_a_lock())
+        _IO_list_unlock();
     kernel_mask_set(signals_before);
 }
 
@@ -71,6 +89,8 @@ static void fork_child(void)
     if (face_state.freezing)
         freeze_fork_child();
     thread_leave();
+    if (streams_have_a_lock())
+        _IO_list_resetlock(); /* as glibc does in a child, if there were other threads */
     kernel_mask_set(signals_before);
 }
 

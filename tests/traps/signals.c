@@ -161,6 +161,12 @@ static void four_threads_at_10_khz(void)
         pthread_join(threads[i], NULL);
 }
 
+/* Recorded, a handler with many calls takes longer than the period: at the full rate nothing else goes on. */
+static long long_period(void)
+{
+    return PERIOD * (trap_is_recording() ? 10 : 1);
+}
+
 /* Handlers interrupt handlers: two signals, neither blocks the other nor itself. */
 static __thread volatile int depth;
 static void handler_nests(int number)
@@ -177,13 +183,11 @@ static void handler_nests(int number)
     errno = saved;
 }
 
-/* Recorded, a handler takes longer than the period: at the full rate they interrupt each other for ever, and nothing
- * else goes on. */
 static void nested_handlers(void)
 {
     static struct holder mine;
     timer_t timers[2];
-    long period = PERIOD * (trap_is_recording() ? 10 : 1);
+    long period = long_period();
     handle(SIGUSR1, handler_nests, SA_NODEFER);
     handle(SIGUSR2, handler_nests, SA_NODEFER);
     timer_aim(&timers[0], SIGUSR1, period);
@@ -213,7 +217,7 @@ static void blocks_pass_to_and_from_the_handler(void)
     timer_t timer;
     unsigned seed = 5;
     handle(SIGUSR1, handler_exchanges, 0);
-    timer_aim(&timer, SIGUSR1, PERIOD);
+    timer_aim(&timer, SIGUSR1, long_period());
     for (double end = trap_now() + seconds(); trap_now() < end;)
         for (int i = 0; i < 200; i++) {
             unsigned at = trap_random(&seed) % KEPT;
