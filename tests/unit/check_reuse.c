@@ -141,6 +141,24 @@ START_TEST(growth_returns_pages_of_pools_at_rest)
 }
 END_TEST
 
+START_TEST(large_zeroed_blocks_that_are_used_again_stay_untouched)
+{
+    enum { SIZE = 1 << 20 };
+    long before = help_rss_kb();
+    for (unsigned round = 0; round < 20; round++) {
+        unsigned char *p = alloc_malloc_zeroed(SIZE - round * 100), *q = alloc_malloc(50000);
+        for (unsigned at = 0; at < SIZE - 2000; at += 97)
+            ck_assert_uint_eq(p[at], 0);
+        memset(p + 100, 1, 5000);
+        p[500000] = p[SIZE - 3000] = 1;
+        ck_assert_int_eq(alloc_free(p), ALLOC_OK);
+        ck_assert_int_eq(alloc_free(q), ALLOC_OK);
+    }
+    ck_assert_int_le(help_rss_kb(), before + 300);
+    help_verify();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("reuse");
@@ -151,6 +169,7 @@ int main(void)
     tcase_add_test(tests, slots_that_were_never_carved_are_not_resident);
     tcase_add_test(tests, an_inherited_pool_is_not_taken_for_another_class);
     tcase_add_test(tests, growth_returns_pages_of_pools_at_rest);
+    tcase_add_test(tests, large_zeroed_blocks_that_are_used_again_stay_untouched);
     suite_add_tcase(suite, tests);
     return help_run(suite);
 }
