@@ -364,7 +364,7 @@ static int two_at_once(int pid, int count, int pairs)
     hurried = pid;
     signal(SIGALRM, end_hanging);
     for (int i = 0; i < pairs; i++) {
-        int at = 1 + (int)((long)i * 6173 % count), into = 1 + i * 7 % BRACKET_MOST;
+        int at = 1 + (int)((long)i * 6173 % count), into = 1 + i * 83 % BRACKET_MOST;
         alarm(HANG_SECONDS);
         if (!one_pair(pid, at, into)) {
             fprintf(stderr, "second signal %d after instruction %d, signal %d: ", into, at, last_signal);
@@ -393,7 +393,7 @@ static int one_scenario(int scenario, int rounds)
     int good = (count = count_instructions(pid)) > 5 &&
                once_a_call(pid, count, rounds && count > rounds ? count / rounds : 1) &&
                (jumping || all_in_one(pid, rounds && count > 8 * rounds ? count / (8 * rounds) : 1)) &&
-               (jumping || number != SIGUSR1 || two_at_once(pid, count, rounds ? 8 * rounds : 20000)) &&
+               (jumping || number != SIGUSR1 || two_at_once(pid, count, rounds ? 2 * rounds : 20000)) &&
                end_child(pid);
     if (!good)
         kill(pid, SIGKILL);
