@@ -226,8 +226,7 @@ struct heap {
 
     /* Large blocks. */
     struct span_cache spans;
-    uint32_t
-        grown; /* slots of the pools it got since its thread came, or since it was looked through for that. Owner */
+    uint32_t grown; /* slots of its new pools since has_grown() said so, or its thread came. Owner */
     uint32_t unused;
 };
 

@@ -108,9 +108,8 @@ static void work(unsigned seed, unsigned steps)
 static volatile int ready, go, ended; /* waited for by spinning, which needs no system call */
 #define WORKERS 2
 
-static void *worker(void *argument)
+static void *starts_under_the_filter(void *argument)
 {
-    free(malloc(10));
     __atomic_add_fetch(&ready, 1, __ATOMIC_RELEASE);
     while (!go)
         continue;
@@ -119,6 +118,12 @@ static void *worker(void *argument)
     for (;;)
         continue;
     return NULL;
+}
+
+static void *worker(void *argument)
+{
+    free(malloc(10));
+    return starts_under_the_filter(argument);
 }
 
 static void with_threads_under(unsigned otherwise)
@@ -176,18 +181,6 @@ static void threads_end_under_the_filter(void)
     for (int i = 0; i < 200; i++)
         work((unsigned)i, 200);
     trap_end();
-}
-
-static void *starts_under_the_filter(void *argument)
-{
-    __atomic_add_fetch(&ready, 1, __ATOMIC_RELEASE);
-    while (!go)
-        continue;
-    work((unsigned)(uintptr_t)argument, 4000);
-    __atomic_add_fetch(&ended, 1, __ATOMIC_RELEASE);
-    for (;;)
-        continue;
-    return NULL;
 }
 
 static void first_calls_of_threads_under_the_filter(void)
