@@ -145,8 +145,10 @@ END_TEST
 START_TEST(large_zeroed_blocks_that_are_used_again_stay_untouched)
 {
     enum { SIZE = 1 << 20 };
-    long before = help_rss_kb();
+    long before = 0;
     for (unsigned round = 0; round < 20; round++) {
+        if (round == 1) /* what the first one needs is there: code, too */
+            before = help_rss_kb();
         unsigned char *p = alloc_malloc_zeroed(SIZE - round * 100), *q = alloc_malloc(50000);
         for (unsigned at = 0; at < SIZE - 2000; at += 97)
             ck_assert_uint_eq(p[at], 0);
