@@ -178,17 +178,19 @@ static void *large_alloc(size_t size, size_t alignment, bool zeroed)
 
 /* --- allocating ----------------------------------------------------------------------------------------- */
 
-/* The first pool of the ring, or the second, if blocks were freed into it. */
+/* The first pool of the ring, or the second, if blocks were freed into it. The sentinel heap has no ring. */
 ALLOC_INSIDE struct pool *pool_with_freed(const struct heap *heap, unsigned class)
 {
     struct pool *pool = heap->current[class];
+    if (unlikely(pool == NULL))
+        return NULL;
     if (likely(list_first(pool->free_list, heap->secret) != NULL))
         return pool;
     pool = pool->next;
     return pool != NULL && list_first(pool->free_list, heap->secret) != NULL ? pool : NULL;
 }
 
-/* Most often what the bin lacks is what was freed into the same pool, or the next. The sentinel heap has neither. */
+/* Most often what the bin lacks is what was freed into the same pool, or the next. */
 ALLOC_INSIDE void *class_next(struct heap *heap, unsigned class)
 {
     uint64_t *bin = &heap->bin[class];
@@ -242,7 +244,7 @@ static bool class_of_aligned(size_t alignment, size_t size, unsigned *ret_class)
     return false;
 }
 
-ALLOC_FAST void *alloc_aligned_next(size_t alignment, size_t size)
+ALLOC_FAST_SELDOM void *alloc_aligned_next(size_t alignment, size_t size)
 {
     unsigned class;
     if (unlikely(size > POOL_SIZE_MAX || !class_of_aligned(alignment, size, &class)))

@@ -16,7 +16,7 @@
 
 /* --- the bracket ---------------------------------------------------------------------------------------- */
 
-ALLOC_FAST bool alloc_is_interrupted(void)
+ALLOC_FAST_SELDOM bool alloc_is_interrupted(void)
 {
     const struct heap *heap = alloc_own_heap;
     if (alloc_thread.nested != 0 || alloc_thread.attaching || alloc_thread.locks != 0)
@@ -31,7 +31,7 @@ bool alloc_holds_lock(void)
 
 /* Each step leaves a state that a handler between two of them copes with: the heap goes first, and comes back
  * last. */
-ALLOC_FAST void alloc_nested_begin(const struct alloc_stack *stack, struct alloc_nested *ret)
+ALLOC_FAST_SELDOM void alloc_nested_begin(const struct alloc_stack *stack, struct alloc_nested *ret)
 {
     struct alloc_thread_state *thread = &alloc_thread;
     *ret = (struct alloc_nested){alloc_heap, {thread->frame, thread->low, thread->high}};
@@ -47,7 +47,7 @@ ALLOC_FAST void alloc_nested_begin(const struct alloc_stack *stack, struct alloc
         state_pass_wakes();
 }
 
-ALLOC_FAST void alloc_nested_end(const struct alloc_nested *nested)
+ALLOC_FAST_SELDOM void alloc_nested_end(const struct alloc_nested *nested)
 {
     struct alloc_thread_state *thread = &alloc_thread;
     /* It was ended already: the handler jumped out of another one inside it. */

@@ -10,32 +10,18 @@
 
 const struct pool alloc_empty_pool;
 
-#define FOUR(x)   x, x, x, x
-#define TWELVE(x) FOUR(x), FOUR(x), FOUR(x)
-#define NO_POOLS                                                                                             \
-    {                                                                                                        \
-        TWELVE(EMPTY_POOL), TWELVE(EMPTY_POOL), TWELVE(EMPTY_POOL), TWELVE(EMPTY_POOL), TWELVE(EMPTY_POOL),  \
-            TWELVE(EMPTY_POOL)                                                                               \
-    }
-_Static_assert(CLASS_COUNT == 6 * 12, "NO_POOLS names every class");
-
 _Static_assert(offsetof(struct no_block, link) == LIST_END, "its address ends a list");
 const struct no_block alloc_no_block;
 
-#define NO_LINK ((uintptr_t)&alloc_no_block.link)
-#define NO_BLOCKS                                                                                            \
-    {                                                                                                        \
-        TWELVE(NO_LINK), TWELVE(NO_LINK), TWELVE(NO_LINK), TWELVE(NO_LINK), TWELVE(NO_LINK), TWELVE(NO_LINK) \
-    }
+/* Its bins are lists of 0, which its secret leads here: to a place whose link is far from any list. So two words of it are
+ * to be relocated, and not one for every class. */
+static const struct no_block sentinel_block __attribute__((aligned(16))) = {.link = (uint64_t)1 << 62};
+const struct heap alloc_sentinel_heap = {.secret = (uintptr_t)&sentinel_block.link, .own = OWN_NOTHING};
 
-/* Its secret is 0, so that its bins can be constants. */
-const struct heap alloc_sentinel_heap = {.bin = NO_BLOCKS, .own = OWN_NOTHING, .current = NO_POOLS};
-
+/* Two of its heaps begin to be some as the secret is made. */
 struct alloc_state alloc_state = {
     .decay_ms = 1000,
     .no_spans = SPANS_NONE,
-    .orphanage = {.own = OWN_NOTHING, .current = NO_POOLS},
-    .shared = {.own = OWN_NOTHING, .current = NO_POOLS},
 };
 
 /* That both sides are equal is what is said. NOLINTNEXTLINE(misc-redundant-expression) */
@@ -101,10 +87,23 @@ const struct alloc_root *alloc_root(void)
     return &alloc_root_data;
 }
 
+/* A word that another thread filled before, and may have changed since, stays. */
+static void heap_begin(struct heap *heap)
+{
+    for (unsigned class = 0; class < CLASS_COUNT; class ++) {
+        struct pool *none = NULL;
+        (void)cas_acq_rel(&heap->current[class], &none, EMPTY_POOL);
+    }
+    struct pool **nothing = NULL;
+    (void)cas_acq_rel(&heap->own, &nothing, OWN_NOTHING);
+}
+
 void state_start(void)
 {
     if (load_relaxed(&alloc_root_data.secret) != 0)
         return;
+    heap_begin(&alloc_state.orphanage);
+    heap_begin(&alloc_state.shared);
     /* No address has such bits: a list and a link of 0 never look alike. */
     uint64_t secret = platform_random() | (uint64_t)1 << 62;
     /* Whoever is first decides; no block exists before this, so nobody has used another value. */

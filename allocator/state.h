@@ -61,7 +61,7 @@ struct alloc_state {
 extern LAYOUT_HIDDEN struct alloc_state alloc_state;
 extern LAYOUT_HIDDEN struct alloc_root alloc_root_data;
 
-/* Every class list of every heap starts here: a pool without blocks, never written. */
+/* Every class list of every heap starts here, but the sentinel's: a pool without blocks, never written. */
 extern LAYOUT_HIDDEN const struct pool alloc_empty_pool;
 #define EMPTY_POOL ((struct pool *)(uintptr_t)&alloc_empty_pool)
 
@@ -90,8 +90,10 @@ void state_count_mapped(int64_t bytes); /* arena lock held */
 void state_report_corruption(const void *block);
 
 /* Functions that inline the fast paths are kept together: a program counter in [__start_heaptally_fast,
- * __stop_heaptally_fast) tells that a signal interrupted one of them. */
-#define ALLOC_FAST __attribute__((section("heaptally_fast")))
+ * __stop_heaptally_seldom) tells that a signal interrupted one of them. Those that most programs do not call are at that
+ * range's end, where they need not be resident (preload/sections.ld). */
+#define ALLOC_FAST        __attribute__((section("heaptally_fast")))
+#define ALLOC_FAST_SELDOM __attribute__((section("heaptally_seldom")))
 /* What they are made of is never a function of its own, which would lie elsewhere (scripts/check-elf looks). */
 #define ALLOC_INSIDE static inline __attribute__((always_inline))
 

@@ -280,6 +280,7 @@ static void check_totals(struct verify *verify)
 size_t alloc_verify(void (*complain)(void *ctx, const char *line), void *ctx)
 {
     struct verify verify = {.complain = complain, .ctx = ctx};
+    state_start();
     state_lock(LOCK_SHARED_HEAP);
     state_lock(LOCK_PURGE);
     state_lock(LOCK_ARENA);

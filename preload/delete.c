@@ -45,7 +45,7 @@ typedef void delete_function(void *p, uintptr_t a, uintptr_t b);
 #define FORM_NUMBER(name) FORM##name,
 #define FORM_NAME(name)   #name,
 enum form { FORMS(FORM_NUMBER) FORM_COUNT };
-static const char *const form_name[FORM_COUNT] = {FORMS(FORM_NAME)};
+static const char form_name[FORM_COUNT][40] = {FORMS(FORM_NAME)};
 
 enum pair { PAIR_NOT_KNOWN, PAIR_OURS, PAIR_THEIRS };
 
@@ -164,7 +164,7 @@ static __attribute__((noinline)) void delete_slow(void *p, enum form form, uintp
  */
 #define DEFINE(name)                                                                                         \
     EXPORT void name(void *p, uintptr_t a, uintptr_t b);                                                     \
-    EXPORT ALLOC_FAST void name(void *p, uintptr_t a, uintptr_t b)                                           \
+    EXPORT ALLOC_FAST_SELDOM void name(void *p, uintptr_t a, uintptr_t b)                                    \
     {                                                                                                        \
         if (__atomic_load_n(&pair, __ATOMIC_RELAXED) != PAIR_OURS || !alloc_free_fast(p))                    \
             delete_slow(p, FORM##name, a, b, __builtin_return_address(0), name);                             \

@@ -24,7 +24,8 @@
 
 /* The fast path inside the function itself, whatever the compiler thinks of its size, and all of it where a
  * program counter shows that (nested.h). */
-#define FAST __attribute__((flatten)) ALLOC_FAST
+#define FAST        __attribute__((flatten)) ALLOC_FAST
+#define FAST_SELDOM __attribute__((flatten)) ALLOC_FAST_SELDOM
 
 /* Second names. An alias of the assembler's: the compiler's own would warn of every attribute that malloc has
  * and the alias lacks. */
@@ -110,7 +111,7 @@ EXPORT FAST void *realloc(void *p, size_t size)
     return face_realloc(p, size);
 }
 
-EXPORT FAST void *reallocarray(void *p, size_t count, size_t size)
+EXPORT FAST_SELDOM void *reallocarray(void *p, size_t count, size_t size)
 {
     size_t total;
     if (__builtin_mul_overflow(count, size, &total))
@@ -185,14 +186,14 @@ EXPORT size_t malloc_usable_size(void *p)
 
 /* C23: the size (and alignment) are the caller's word for what free knows by itself. */
 EXPORT void free_sized(void *p, size_t size);
-EXPORT FAST void free_sized(void *p, size_t size)
+EXPORT FAST_SELDOM void free_sized(void *p, size_t size)
 {
     (void)size;
     face_free(p);
 }
 
 EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size);
-EXPORT FAST void free_aligned_sized(void *p, size_t alignment, size_t size)
+EXPORT FAST_SELDOM void free_aligned_sized(void *p, size_t alignment, size_t size)
 {
     (void)alignment;
     (void)size;

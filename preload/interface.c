@@ -89,7 +89,7 @@ EXPORT struct mallinfo mallinfo(void)
 
 /* What malloc_stats and malloc_info print, from one table. */
 static const struct {
-    const char *name, *text;
+    char name[16], text[36];
     size_t field;
 } table[] = {
 #define FIGURE(name, text)                                                                                   \

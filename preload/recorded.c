@@ -108,12 +108,12 @@ static __attribute__((noinline)) void *allocate_watched(enum alloc_kind kind, si
 }
 
 /* The three once more, with cancellation put off (cancel.c). */
-ALLOC_FAST __attribute__((noinline, flatten)) static void *malloc_fast_apart(size_t size)
+ALLOC_FAST_SELDOM __attribute__((noinline, flatten)) static void *malloc_fast_apart(size_t size)
 {
     return alloc_malloc_fast(size);
 }
 
-ALLOC_FAST __attribute__((noinline, flatten)) static bool free_fast_apart(void *p)
+ALLOC_FAST_SELDOM __attribute__((noinline, flatten)) static bool free_fast_apart(void *p)
 {
     return alloc_free_fast(p);
 }

@@ -24,14 +24,15 @@ enum setting_type {
     SETTING_SIGNALS
 };
 
+/* Texts and no pointers to them, here and below: nothing to relocate, which every program would pay for. */
 struct setting_row {
-    const char *key;
+    char key[16];
     enum setting_type type;
-    size_t field;
-    const char *standard; /* the default, as one would write it */
-    int64_t low, high;    /* numbers only */
-    const char *values;   /* what may be written, for people; for SETTING_CHOICE also for the parser */
-    const char *help;
+    uint32_t field;
+    char standard[8];  /* the default, as one would write it */
+    int64_t low, high; /* numbers only */
+    char values[24];   /* what may be written, for people; for SETTING_CHOICE also for the parser */
+    char help[56];
 };
 
 #define FIELD(name) offsetof(struct settings, name)
@@ -64,8 +65,8 @@ static const struct setting_row table[] = {
 #define ROWS (sizeof(table) / sizeof(table[0]))
 
 static const struct {
-    const char *name;
-    int number;
+    char name[7];
+    uint8_t number;
 } signal_names[] = {
     {"HUP", SIGHUP},   {"INT", SIGINT},       {"QUIT", SIGQUIT}, {"ILL", SIGILL},   {"TRAP", SIGTRAP},
     {"ABRT", SIGABRT}, {"BUS", SIGBUS},       {"FPE", SIGFPE},   {"USR1", SIGUSR1}, {"SEGV", SIGSEGV},

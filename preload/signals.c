@@ -15,18 +15,19 @@
 #include "tracer/record/record.h"
 
 #define CAPTURE_STACK    ((uintptr_t)128 << 10) /* the recorder's; which one is not known here */
-#define TRAMPOLINE_COUNT 130u
+#define TRAMPOLINE_COUNT 130
+#define TRAMPOLINE_SIZE  16
 #define RESTORER_SIZE    16u /* mov $15,%rax; syscall */
 
 typedef void handler_function(int signal, siginfo_t *info, void *context);
 
 /* --- who was interrupted, and what is done about it ------------------------------------------------------ */
 
-/* All of this stands in the section of the fast paths itself: a second signal that comes before the bracket is set
+/* All of this stands in a section of the fast paths itself: a second signal that comes before the bracket is set
  * up, or as it is taken down, finds the first one's pc there and brackets its own handler. */
 
 extern const char __start_heaptally_fast[] __attribute__((visibility("hidden")));
-extern const char __stop_heaptally_fast[] __attribute__((visibility("hidden")));
+extern const char __stop_heaptally_seldom[] __attribute__((visibility("hidden")));
 
 static uintptr_t restorer; /* where handlers return to; the same value whoever writes it */
 
@@ -46,7 +47,7 @@ static inline uintptr_t pc_of(const ucontext_t *context)
 static inline bool pc_is_ours(uintptr_t pc)
 {
     return pc - (uintptr_t)__start_heaptally_fast <
-               (uintptr_t)__stop_heaptally_fast - (uintptr_t)__start_heaptally_fast ||
+               (uintptr_t)__stop_heaptally_seldom - (uintptr_t)__start_heaptally_fast ||
            pc - load_relaxed(&restorer) < RESTORER_SIZE;
 }
 
@@ -109,11 +110,18 @@ static inline struct alloc_stack stack_of(const ucontext_t *context, uintptr_t f
 }
 
 /* From the front, each once, by compare and swap; any thread. */
-static handler_function *bound[TRAMPOLINE_COUNT];
-static handler_function *const trampolines[TRAMPOLINE_COUNT];
+static handler_function *bound[TRAMPOLINE_COUNT] __attribute__((section(".bss.long")));
+/* The code of all of them, below. */
+extern const unsigned char trampolines[TRAMPOLINE_COUNT * TRAMPOLINE_SIZE]
+    __attribute__((visibility("hidden")));
+
+static inline handler_function *trampoline_at(unsigned number)
+{
+    return (handler_function *)(uintptr_t)&trampolines[number * TRAMPOLINE_SIZE];
+}
 
 /* The bracket first: from there on it does not matter where another signal finds us. */
-ALLOC_FAST __attribute__((noinline)) static void
+ALLOC_FAST_SELDOM __attribute__((noinline)) static void
 call_bracketed(int signal, siginfo_t *info, ucontext_t *context, uintptr_t frame, unsigned number)
 {
     struct alloc_nested nested;
@@ -128,15 +136,17 @@ call_bracketed(int signal, siginfo_t *info, ucontext_t *context, uintptr_t frame
      * handler that may not wait runs over a lock. What waits is let in at most once for each handler below it, finds
      * the lock again, and waits on. */
     bool must_wait = thread_face.outer != 0 || alloc_holds_lock();
-    if (!must_wait || !may_wait(signal) || !put_off(signal, info, context, trampolines[number]))
+    if (!must_wait || !may_wait(signal) || !put_off(signal, info, context, trampoline_at(number)))
         load_acquire (&bound[number])(signal, info, context);
     alloc_nested_end(&nested);
 }
 
 /* Called by the kernel, the context begins where the caller's return address ends. Somebody who got hold of a
  * trampoline's address may call it with anything: then who was called by the kernel has looked, or nobody. */
-ALLOC_FAST __attribute__((noinline)) static void enter(int signal, siginfo_t *info, void *context,
-                                                       uintptr_t frame, unsigned number)
+void signals_enter(int signal, siginfo_t *info, void *context, uintptr_t frame, unsigned number)
+    __attribute__((visibility("hidden")));
+ALLOC_FAST_SELDOM __attribute__((used)) void signals_enter(int signal, siginfo_t *info, void *context,
+                                                           uintptr_t frame, unsigned number)
 {
     if ((uintptr_t)context == frame &&
         (pc_is_ours(pc_of(context)) || alloc_is_interrupted() || thread_flags.inside != 0))
@@ -147,27 +157,27 @@ ALLOC_FAST __attribute__((noinline)) static void enter(int signal, siginfo_t *in
 
 /* --- trampolines ---------------------------------------------------------------------------------------- */
 
-#define TEN(X, tens)                                                                                         \
-    X(tens##0)                                                                                               \
-    X(tens##1) X(tens##2) X(tens##3) X(tens##4) X(tens##5) X(tens##6) X(tens##7) X(tens##8) X(tens##9)
-#define TRAMPOLINES(X)                                                                                       \
-    TEN(X, 10)                                                                                               \
-    TEN(X, 11)                                                                                               \
-    TEN(X, 12)                                                                                               \
-    TEN(X, 13)                                                                                               \
-    TEN(X, 14)                                                                                               \
-    TEN(X, 15) TEN(X, 16) TEN(X, 17) TEN(X, 18) TEN(X, 19) TEN(X, 20) TEN(X, 21) TEN(X, 22)
-#define FIRST_NUMBER 100u
-
-#define TRAMPOLINE(number)                                                                                   \
-    ALLOC_FAST static void trampoline_##number(int signal, siginfo_t *info, void *context)                   \
-    {                                                                                                        \
-        enter(signal, info, context, (uintptr_t)__builtin_dwarf_cfa(), (number)-FIRST_NUMBER);               \
-    }
-TRAMPOLINES(TRAMPOLINE)
-
-#define TRAMPOLINE_NAME(number) trampoline_##number,
-static handler_function *const trampolines[TRAMPOLINE_COUNT] = {TRAMPOLINES(TRAMPOLINE_NAME)};
+/* One after the other, TRAMPOLINE_SIZE apart, so that a number and an address are told from each other: number N calls
+ * signals_enter() with its own arguments, the place where its caller's frame ends, and N. */
+_Static_assert(TRAMPOLINE_COUNT == 130 && TRAMPOLINE_SIZE == 16, "the .rept and the .balign below");
+__asm__(".pushsection heaptally_seldom, \"ax\", @progbits\n"
+        ".balign 16\n"
+        ".type trampolines, @function\n"
+        ".globl trampolines\n"
+        ".hidden trampolines\n"
+        "trampolines:\n"
+        ".cfi_startproc\n"
+        ".set .Lnumber, 0\n"
+        ".rept 130\n"
+        "    lea 8(%rsp), %rcx\n"
+        "    mov $.Lnumber, %r8d\n"
+        "    jmp signals_enter\n"
+        "    .balign 16\n"
+        "    .set .Lnumber, .Lnumber + 1\n"
+        ".endr\n"
+        ".cfi_endproc\n"
+        ".size trampolines, . - trampolines\n"
+        ".popsection\n");
 
 static bool is_handler(handler_function *handler)
 {
@@ -177,10 +187,10 @@ static bool is_handler(handler_function *handler)
 
 static handler_function *handler_of(handler_function *trampoline)
 {
-    for (unsigned i = 0; i < TRAMPOLINE_COUNT; i++)
-        if (trampolines[i] == trampoline)
-            return load_acquire(&bound[i]);
-    return trampoline;
+    uintptr_t offset = (uintptr_t)trampoline - (uintptr_t)trampolines;
+    if (offset >= sizeof trampolines || offset % TRAMPOLINE_SIZE != 0)
+        return trampoline;
+    return load_acquire(&bound[offset / TRAMPOLINE_SIZE]);
 }
 
 /* The handler itself when there is no trampoline left, or when it is one. */
@@ -191,7 +201,7 @@ static handler_function *trampoline_of(handler_function *handler)
     for (unsigned i = 0; i < TRAMPOLINE_COUNT; i++) {
         handler_function *there = NULL;
         if (cas_acq_rel(&bound[i], &there, handler) || there == handler)
-            return trampolines[i];
+            return trampoline_at(i);
     }
     return handler;
 }

@@ -12,7 +12,7 @@
  * their kin are interposed. The kernel passes the context to every handler on x86-64, whether SA_SIGINFO was
  * asked for or not, so the program's flags stay as they are and read back the same.
  *
- * Trampolines are compiled functions, one for each handler, bound for good by one compare and swap. So which
+ * Trampolines are in the library's text, one for each handler, bound for good by one compare and swap. So which
  * handler belongs to which trampoline is no state of a process or a signal: a vfork child on our memory, a handler
  * that installs another one, or two threads at once cannot confuse it, and the program is given back its own
  * handler. When all are bound, further handlers are installed as they are.
