@@ -6,6 +6,7 @@
 
 #include "allocator/address_map.h"
 #include "allocator/class.h"
+#include "allocator/coarse.h"
 #include "allocator/fast.h"
 #include "allocator/find.h"
 #include "allocator/emergency.h"
@@ -110,14 +111,15 @@ __attribute__((noinline)) static void *shared_take(unsigned class, bool zeroed)
     return p;
 }
 
-static void *small_alloc(unsigned class, bool zeroed)
+/* `exact`: of this very class, for an alignment. */
+static void *small_alloc(unsigned class, bool exact, bool zeroed)
 {
     struct heap *heap = own_heap();
     if (unlikely(heap == NULL || load_relaxed(&heap->busy) != 0))
         return shared_take(class, zeroed);
     deferred_drain();
     heap_enter(heap);
-    void *p = heap_take(heap, class, zeroed);
+    void *p = heap_take(heap, exact ? class : coarse_class(heap, class), zeroed);
     heap_leave(heap);
     return p;
 }
@@ -212,20 +214,20 @@ ALLOC_FAST void *alloc_malloc_next(size_t size)
     struct heap *heap = alloc_heap;
     if (unlikely(size > POOL_SIZE_MAX))
         return size > SPAN_SIZE_MAX ? NULL : span_cache_take(heap, span_slots_for(size));
-    return class_next(heap, class_of(size));
+    return class_next(heap, heap->class_now[class_of(size)]);
 }
 
 void *alloc_malloc(size_t size)
 {
     if (likely(size <= POOL_SIZE_MAX))
-        return small_alloc(class_of(size), false);
+        return small_alloc(class_of(size), false, false);
     return size > PTRDIFF_MAX ? NULL : large_alloc(size, 1, false);
 }
 
 void *alloc_malloc_zeroed(size_t size)
 {
     if (likely(size <= POOL_SIZE_MAX))
-        return small_alloc(class_of(size), true);
+        return small_alloc(class_of(size), false, true);
     return size > PTRDIFF_MAX ? NULL : large_alloc(size, 1, true);
 }
 
@@ -261,7 +263,7 @@ void *alloc_malloc_aligned(size_t alignment, size_t size)
     if (alignment <= 16)
         return alloc_malloc(size);
     if (class_of_aligned(alignment, size, &class))
-        return small_alloc(class, false);
+        return small_alloc(class, true, false);
     return large_alloc(size, alignment, false);
 }
 

@@ -2,6 +2,7 @@
 /*
  * heap.h - the pools a thread allocates from, and what happens to them when it ends.
  *
+ *   heap.class_of_16[(size + 15) / 16] --> c            coarse at first (coarse.h)
  *   heap.bin[c] -----> block -> block -> ...            what is handed out next: of the first pool of current[c]
  *   heap.current[c] --> pool <-> pool <-> ... (ring)    usable pools of class c; the first is the active one
  *   heap.full ------> pool <-> pool <-> ... (ring)      nothing to hand out; off the class's ring

@@ -210,7 +210,7 @@ struct heap {
     uint64_t secret;                   /* copy of alloc_root's: one load away on the fast path */
     struct pool **own;                 /* own_mask + 1 entries. Owner */
     uint64_t own_mask;                 /* Owner */
-    uint8_t class_of_16[72];           /* copy of alloc_class_of_16, and some more. Constant */
+    uint8_t class_of_16[72];           /* by (size + 15) / 16 (coarse.h). Owner */
     struct pool *current[CLASS_COUNT]; /* head of the ring of usable pools, or &alloc_empty_pool. Owner */
     struct pool *full;                 /* ring of unlisted pools, or NULL. Owner */
     struct pool *pending;   /* full pools others freed into. Pushed by any thread, drained by the owner */
@@ -228,6 +228,10 @@ struct heap {
     struct span_cache spans;
     uint32_t grown; /* slots of its new pools since has_grown() said so, or its thread came. Owner */
     uint32_t unused;
+
+    /* Coarse classes (coarse.h). */
+    uint8_t class_now[CLASS_COUNT]; /* what class serves a class. Owner */
+    uint64_t coarse_begun;          /* 1 << class / 2: one that has served others. Owner */
 };
 
 #define METADATA_PER_TABLE 255u

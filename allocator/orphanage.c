@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "allocator/class.h"
+#include "allocator/coarse.h"
 #include "allocator/metadata.h"
 #include "allocator/own.h"
 #include "allocator/pool.h"
@@ -206,7 +207,6 @@ static struct heap *heap_create(void)
         return NULL;
     memset(heap, 0, sizeof *heap);
     heap->own = OWN_NOTHING;
-    memcpy(heap->class_of_16, alloc_class_of_16, sizeof alloc_class_of_16);
     heap_reset(heap);
     heap->secret = alloc_root_data.secret;
     heap->spans.word = alloc_state.no_spans;
@@ -232,6 +232,7 @@ struct heap *heap_attach(void)
         heap->attached = vanished_claim();
         heap->inherited = heap->spare_pages;
         heap->grown = 0;
+        coarse_begin(heap);
     }
     state_unlock(LOCK_ARENA);
     return heap;

@@ -79,20 +79,20 @@ END_TEST
 
 /* --- a heap from outside ---------------------------------------------------------------------------------------- */
 
-/* The child's part: 1,000 blocks of 100 bytes of which every second is free again, a span, a mapping of which one page
+/* The child's part: 1,000 blocks of 120 bytes of which every second is free again, a span, a mapping of which one page
  * is touched; then it stands still. */
 static void fill_heap(struct account_page *page)
 {
     static void *block[1000];
     alloc_keep_ledger();
     for (unsigned i = 0; i < 1000; i++)
-        memset(block[i] = alloc_malloc(100), 1, 100);
+        memset(block[i] = alloc_malloc(120), 1, 120);
     memset(alloc_malloc(SPAN), 1, SPAN);
     *(char *)alloc_malloc(3 * MIB) = 1;
     for (unsigned i = 0; i < 1000; i += 2)
         alloc_free(block[i]);
-    page->live_bytes = 500 * 100 + SPAN + 3 * MIB;
-    page->bucket[account_bucket(112)].bytes = 500 * 100;
+    page->live_bytes = 500 * 120 + SPAN + 3 * MIB;
+    page->bucket[account_bucket(128)].bytes = 500 * 120;
     __atomic_store_n(&page->root, (uint64_t)(uintptr_t)alloc_root(), __ATOMIC_RELEASE);
     for (;;)
         pause();
@@ -126,11 +126,11 @@ START_TEST(heap_of_another_process_adds_up)
     ck_assert_uint_eq(heap.damage, 0);
     ck_assert_uint_eq(heap.resident, heap.asked + heap.internal + heap.external + heap.cached +
                                          heap.metadata + heap.ledger - heap.untouched);
-    const struct heap_class *class = &heap.class[account_bucket(112)];
+    const struct heap_class *class = &heap.class[account_bucket(128)];
     ck_assert_uint_eq(class->live, 500);
-    ck_assert_uint_eq(class->capacity, 500 * 112);
-    ck_assert_uint_eq(class->asked, 50000);
-    ck_assert_uint_ge(class->free, 450 * 112); /* the pages of the other 500 are still there */
+    ck_assert_uint_eq(class->capacity, 500 * 128);
+    ck_assert_uint_eq(class->asked, 500 * 120);
+    ck_assert_uint_ge(class->free, 450 * 128); /* the pages of the other 500 are still there */
     ck_assert_uint_eq(heap.spans, 1);
     ck_assert_uint_eq(heap.mappings, 1);
     ck_assert_uint_ge(heap.untouched, 3 * MIB - 64 * 1024);
