@@ -34,9 +34,22 @@ static bool has_children(int pid)
     return c != EOF;
 }
 
+/* An exec between the two readings would give the new image the old one's mark. */
+static uint64_t high_water_of(int pid, uint64_t *ret_image)
+{
+    uint64_t high = 0, image = frag_image(pid), before;
+    do {
+        before = image;
+        high = frag_high_water(pid);
+        image = frag_image(pid);
+    } while (image != before);
+    *ret_image = image;
+    return high;
+}
+
 static bool read_marks(struct frag_watch *watch)
 {
-    uint64_t high = frag_high_water(watch->pid), image = frag_image(watch->pid);
+    uint64_t image, high = high_water_of(watch->pid, &image);
     if (high == 0 || image == 0)
         return false;
     watch->renewed = image != watch->image;
