@@ -74,7 +74,7 @@ $(B)/heaptally: $(call tool_obj,$(TOOL_SRC))
 	$(CC) $(OPT) -o $@ $^ $(LDFLAGS) $(TOOL_LIBS)
 
 # What every program makes resident, and hardly any runs often (preload/sections.ld): short before fast.
-SHORT_SRC := $(addprefix allocator/,chunk.c chunk_pages.c metadata.c orphanage.c own.c platform.c pool_pages.c purge.c vanished.c) \
+SHORT_SRC := $(addprefix allocator/,metadata.c orphanage.c own.c platform.c pool_pages.c purge.c vanished.c) \
              $(addprefix preload/,delete.c fork.c settings.c start.c sweep.c)
 ifeq ($(VARIANT),)
 $(call lib_obj,$(SHORT_SRC)): SHORT := -Os

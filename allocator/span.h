@@ -7,9 +7,9 @@
  *
  * Whoever frees caches. A span in a cache is SLOT_CACHED, for which it is freed: two frees of one span that race differ
  * in who made that change. A cache holds up to SPAN_CACHE_SLOTS; ticks, thread exit, malloc_trim and running out of
- * memory empty it. 256 KiB, where 2 MiB is quicker in one workload and fatter in three: large-32k-256k takes 0.19 of
- * glibc's time with 2 MiB, 0.27 with 512 KiB, but peaks are 1.59 and 1.34 times glibc's, and 1.23 with 256 KiB; those of
- * large-256k-2m 1.23 and 1.19, of realloc-double 1.88 instead of 1.57 (`scripts/bench-allocators --rounds=9`).
+ * memory empty it. 512 KiB, where 1 MiB is quicker in one workload and fatter in three: large-32k-256k takes 0.17, 0.15
+ * and 0.14 of glibc's time with 256 KiB, 512 KiB and 1 MiB, but its peak is 1.21, 1.32 and 1.41 times glibc's; those of
+ * realloc-double 1.36, 1.39 and 1.41, of calloc-large 1.13, 1.15 and 1.21 (`scripts/bench-allocators --rounds=9`).
  *
  * A free of the fast way, and what each step is proof of
  *   state is SLOT_SPAN?              racy: is it worth the trouble? Not a word is written for what is no span
@@ -37,7 +37,7 @@
 #include "allocator/layout.h"
 #include "allocator/state.h"
 
-#define SPAN_CACHE_SLOTS 16u
+#define SPAN_CACHE_SLOTS 32u
 #define FREES_PER_LOOK   32u /* spans freed between two looks at the clock */
 
 /* span_cache.word: everything that a free has to ask of the cache and to change in it, in one. While it is locked, its
