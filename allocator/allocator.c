@@ -351,13 +351,10 @@ static void *resize_in_place(const struct place *place, void *p, size_t size)
     return NULL;
 }
 
-/* What a growing large block is moved to has room to grow on: otherwise its neighbours would have it copied again at
- * every step. Not if this step was so long that the next of its kind would not fit: vectors that double. */
+/* A span stays one. */
 static size_t size_to_grow(size_t size, size_t capacity)
 {
-    if (size <= POOL_SIZE_MAX || size <= capacity || size - capacity > size / 4)
-        return size;
-    size_t roomy = size + size / 4;
+    size_t roomy = alloc_size_to_grow(size, capacity);
     return size <= SPAN_SIZE_MAX && roomy > SPAN_SIZE_MAX ? SPAN_SIZE_MAX : roomy;
 }
 

@@ -128,6 +128,13 @@ static inline bool alloc_fits_well(size_t size, size_t capacity)
     return size <= capacity && (size >= capacity / 2 || capacity <= 128);
 }
 
+/* What a growing block is moved to has room to grow on, a quarter, or it would be copied at every class it passes. Not if
+ * this step was so long that the next of its kind would not fit: vectors that double. */
+static inline size_t alloc_size_to_grow(size_t size, size_t capacity)
+{
+    return size <= capacity || size - capacity > capacity / 4 ? size : capacity + capacity / 4;
+}
+
 /* The block, moved or not, or NULL: nothing happened, call alloc_realloc(). */
 ALLOC_INSIDE void *alloc_realloc_fast(void *p, size_t size)
 {
@@ -138,8 +145,9 @@ ALLOC_INSIDE void *alloc_realloc_fast(void *p, size_t size)
     size_t capacity = pool->block_size;
     if (likely(alloc_fits_well(size, capacity)))
         return p;
-    void *copy = alloc_malloc_fast(size);
-    if (copy == NULL && (copy = alloc_malloc_next(size)) == NULL)
+    size_t roomy = alloc_size_to_grow(size, capacity);
+    void *copy = alloc_malloc_fast(roomy);
+    if (copy == NULL && (copy = alloc_malloc_next(roomy)) == NULL)
         return NULL;
     memcpy(copy, p, size < capacity ? size : capacity);
     (void)alloc_free_fast(p);

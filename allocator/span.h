@@ -7,7 +7,7 @@
  *
  * Whoever frees caches. A span in a cache is SLOT_CACHED, for which it is freed: two frees of one span that race differ
  * in who made that change. A cache holds up to SPAN_CACHE_SLOTS; ticks, thread exit, malloc_trim and running out of
- * memory empty it. 512 KiB, where 1 MiB is quicker in one workload and fatter in three: large-32k-256k takes 0.17, 0.15
+ * memory empty it. 256 KiB, where 1 MiB is quicker in one workload and fatter in three: large-32k-256k takes 0.16, 0.15
  * and 0.14 of glibc's time with 256 KiB, 512 KiB and 1 MiB, but its peak is 1.21, 1.32 and 1.41 times glibc's; those of
  * realloc-double 1.36, 1.39 and 1.41, of calloc-large 1.13, 1.15 and 1.21 (`scripts/bench-allocators --rounds=9`).
  *
@@ -37,7 +37,7 @@
 #include "allocator/layout.h"
 #include "allocator/state.h"
 
-#define SPAN_CACHE_SLOTS 32u
+#define SPAN_CACHE_SLOTS 16u
 #define FREES_PER_LOOK   32u /* spans freed between two looks at the clock */
 
 /* span_cache.word: everything that a free has to ask of the cache and to change in it, in one. While it is locked, its
