@@ -108,7 +108,8 @@ void state_start(void)
     uint64_t secret = platform_random() | (uint64_t)1 << 62;
     /* Whoever is first decides; no block exists before this, so nobody has used another value. */
     uint64_t none = 0;
-    (void)cas_acq_rel(&alloc_root_data.secret, &none, secret);
+    if (load_relaxed(&alloc_root_data.secret) == 0)
+        (void)cas_acq_rel(&alloc_root_data.secret, &none, secret);
     store_relaxed(&alloc_state.orphanage.secret, alloc_root_data.secret);
     store_relaxed(&alloc_state.shared.secret, alloc_root_data.secret);
 }
