@@ -172,10 +172,7 @@ static uint64_t now_us(void)
 
 static uint64_t events_recorded(void)
 {
-    const struct record_root *root = record_root_of();
-    return root ? __atomic_load_n(&root->allocations, __ATOMIC_RELAXED) +
-                      __atomic_load_n(&root->unrecorded, __ATOMIC_RELAXED)
-                : 0;
+    return record_is_on() ? record_events() : 0;
 }
 
 static void describe_process(const struct freeze_how *how, struct wire_target *ret)

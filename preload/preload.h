@@ -39,6 +39,7 @@ struct settings {
     int64_t decay_ms;          /* decay=MS, -1 never */
     enum misuse_policy misuse; /* misuse=abort|report|ignore */
     bool free_stacks;          /* free_stacks=0|1: with record, frees take their stack too */
+    uint32_t check_stacks;     /* check_stacks=N: with record, every N-th stack is taken a second way, too */
     bool harden;               /* harden=0|1 */
     uint32_t quarantine_kib;   /* quarantine=KIB: freed memory that waits, with harden */
     bool children;             /* children=0|1: forked and exec'ed children report too */

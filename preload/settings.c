@@ -47,6 +47,8 @@ static const struct setting_row table[] = {
     {"misuse", SETTING_CHOICE, FIELD(misuse), "abort", 0, 0, "abort|report|ignore", "what a wrong free does"},
     {"free_stacks", SETTING_BOOL, FIELD(free_stacks), "1", 0, 1, "0|1",
      "recording: the stack of every free too"},
+    {"check_stacks", SETTING_UINT32, FIELD(check_stacks), "0", 0, 1u << 20, "0|N",
+     "recording: walk every N-th stack twice and compare"},
     {"harden", SETTING_BOOL, FIELD(harden), "0", 0, 1, "0|1",
      "find overflows, writes after free, late double frees"},
     {"quarantine", SETTING_UINT32, FIELD(quarantine_kib), "16384", 0, 1u << 30, "KIB",

@@ -204,7 +204,9 @@ static void ignore_block(void *p)
  * record. */
 static bool recording_start(const char **ret_why)
 {
-    struct record_config config = {.depth_limit = settings_get()->depth, .own_block = ignore_block};
+    struct record_config config = {.depth_limit = settings_get()->depth,
+                                   .check_stacks = settings_get()->check_stacks,
+                                   .own_block = ignore_block};
     thread_enter();
     bool started = record_start(&config, ret_why);
     thread_leave();
@@ -247,9 +249,24 @@ __attribute__((constructor)) static void preload_begin(void)
     errno = saved;
 }
 
+static COLD void say_checked(void)
+{
+    uint64_t checks, mismatches;
+    struct line line;
+    record_checked(&checks, &mismatches);
+    line_start(&line, "heaptally: check_stacks: ");
+    line_number(&line, (int64_t)checks);
+    line_text(&line, " stacks compared, ");
+    line_number(&line, (int64_t)mismatches);
+    line_text(&line, " differ");
+    say(&line);
+}
+
 /* After the program's own destructors, as far as the loader's order allows. */
 __attribute__((destructor)) static void preload_end(void)
 {
     if (face_state.accounting)
         account_end();
+    if (face_state.recording && settings_get()->check_stacks)
+        say_checked();
 }

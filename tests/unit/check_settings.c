@@ -47,7 +47,7 @@ END_TEST
 START_TEST(every_key_takes_its_value)
 {
     parse("record=1:socket=/run/h.sock:depth=7:signal=SIGUSR2:decay=-1:misuse=report:children=0:exit_check=0:"
-          "fatal_signals=TERM+SIGINT:park=250:help=1:harden=1:quarantine=64:free_stacks=0");
+          "fatal_signals=TERM+SIGINT:park=250:help=1:harden=1:quarantine=64:free_stacks=0:check_stacks=9");
     ck_assert_str_eq(told, "");
     ck_assert(settings.record && settings.help && !settings.children && !settings.exit_check);
     ck_assert_str_eq(settings.socket, "/run/h.sock");
@@ -58,6 +58,7 @@ START_TEST(every_key_takes_its_value)
     ck_assert_uint_eq(settings.fatal_signals, 1ull << (SIGTERM - 1) | 1ull << (SIGINT - 1));
     ck_assert_uint_eq(settings.park_ms, 250);
     ck_assert(settings.harden && !settings.free_stacks);
+    ck_assert_uint_eq(settings.check_stacks, 9);
     ck_assert_uint_eq(settings.quarantine_kib, 64);
 }
 END_TEST
@@ -102,6 +103,7 @@ static const char *const bad[] = {
     "quarantine=-1",
     "quarantine=1M",
     "free_stacks=",
+    "check_stacks=-1",
 };
 
 START_TEST(bad_value_is_told_and_the_default_stays)
@@ -170,7 +172,7 @@ START_TEST(help_has_a_line_per_key)
     told[0] = '\0';
     lines = 0;
     settings_help(tell);
-    ck_assert_int_eq(lines, 16);
+    ck_assert_int_eq(lines, 17);
     ck_assert_ptr_nonnull(strstr(told, "misuse=abort|report|ignore"));
 }
 END_TEST

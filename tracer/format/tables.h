@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 #define RECORD_MAGIC          0x31444345524c5448ull /* "HTLRECD1" */
-#define RECORD_LAYOUT_VERSION 2u
+#define RECORD_LAYOUT_VERSION 3u
 
 /* Kinds of allocation, in ledger_entry.kind. */
 enum alloc_kind {
@@ -108,6 +108,12 @@ struct module_entry {
     uint8_t build_id[MODULE_BUILD_ID_MAX];
 };
 
+/* What one thread did, and those that had its place before it. Its words are the thread's own, and only grow. */
+struct record_tally {
+    uint64_t next; /* address of another one, or 0. Constant once linked */
+    uint64_t allocations, frees;
+};
+
 struct record_root {
     uint64_t magic;
     uint32_t version;
@@ -118,9 +124,13 @@ struct record_root {
     uint64_t modules;                     /* address of struct module_entry[module_capacity] */
     uint32_t module_capacity;
     uint32_t depth_limit;
-    uint64_t allocations, frees; /* events recorded; sums over threads are not needed to be exact here */
-    uint64_t unrecorded;         /* allocations made while the recorder was busy in the same thread */
-    char unwinder[32];           /* which backend walks, for the report */
+    uint64_t allocations,
+        frees;           /* events recorded by threads that have no tally. A reader adds the tallies */
+    uint64_t tallies;    /* address of the newest struct record_tally; release store */
+    uint64_t unrecorded; /* allocations made while the recorder was busy in the same thread */
+    char unwinder[32];   /* which backend walks, for the report */
+    uint64_t stack_checks, stack_mismatches; /* check_stacks=N */
+    uint32_t check_stacks, reserved;
 };
 
 /* What the program has said about its memory (preload/heaptally.h); wire_target.annotations points here, 0 when it

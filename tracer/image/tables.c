@@ -97,6 +97,25 @@ static bool load_annotations(struct image *image)
     return true;
 }
 
+#define TALLIES_MAX (1u << 20) /* more threads at once than any system has: the list was overwritten */
+
+static void add_tallies(struct image *image)
+{
+    struct record_root *root = &image->record;
+    struct record_tally tally;
+    uint64_t at = root->tallies;
+
+    for (uint32_t i = 0; at != 0 && i < TALLIES_MAX; i++, at = tally.next) {
+        if (!memory_read(&image->memory, at, &tally, sizeof(tally))) {
+            image_note(image,
+                       "a thread's tally cannot be read: there were more allocations and frees than is said");
+            return;
+        }
+        root->allocations += tally.allocations;
+        root->frees += tally.frees;
+    }
+}
+
 /* A recorder of another layout, or none: blocks and reachability are known all the same. */
 static bool record_is_usable(struct image *image)
 {
@@ -114,6 +133,7 @@ static bool record_is_usable(struct image *image)
         return false;
     }
     root->unwinder[sizeof(root->unwinder) - 1] = '\0';
+    add_tallies(image);
     return true;
 }
 

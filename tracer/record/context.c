@@ -15,6 +15,7 @@ static struct context *all;       /* written under lock (release), read by fork 
 static __thread struct context *own;
 static const struct unwinder *unwinder; /* constant after contexts_start */
 static void (*own_block)(void *block);  /* likewise */
+static uint64_t *tallies;               /* likewise; what it points to: under lock */
 static uint32_t gate;                   /* 1 while a thread forks; written by it, read by walkers */
 
 /* rdi fn, rsi arg, rdx top, rcx ret_ip, r8 ret_registers. */
@@ -51,10 +52,11 @@ __asm__(".text\n"
         ".cfi_endproc\n"
         ".size context_run_on_stack, .-context_run_on_stack\n");
 
-void contexts_start(const struct unwinder *backend, void (*told)(void *block))
+void contexts_start(const struct unwinder *backend, void (*told)(void *block), uint64_t *published)
 {
     unwinder = backend;
     own_block = told;
+    tallies = published;
 }
 
 /* For context.in_use: the calling thread's claim, or 1 when it has none. */
@@ -109,12 +111,15 @@ static struct context *new_context(void)
         return NULL;
     made->stack_top = stack + CONTEXT_STACK_SIZE;
     made->in_use = claim();
+    made->unwinder = unwinder;
     made->state = unwinder->new_state(own_block);
     if (!made->state)
         return NULL;
     platform_lock(&lock);
     made->next = all;
+    made->tally.next = *tallies;
     __atomic_store_n(&all, made, __ATOMIC_RELEASE);
+    __atomic_store_n(tallies, (uintptr_t)&made->tally, __ATOMIC_RELEASE);
     platform_unlock(&lock);
     return made;
 }
@@ -130,6 +135,11 @@ struct context *context_get(void)
         context = new_context();
     own = context;
     return context;
+}
+
+struct context *context_of_this_thread(void)
+{
+    return own;
 }
 
 void context_release(void)
@@ -208,7 +218,7 @@ void contexts_fork_child(void)
     for (struct context *c = all; c; c = c->next) {
         c->in_use = c == own;
         if (c != own)
-            c->walking = 0;
+            c->walking = c->epoch = 0;
     }
     __atomic_store_n(&gate, 0, __ATOMIC_SEQ_CST);
 }

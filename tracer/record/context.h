@@ -35,26 +35,64 @@
  * here too. */
 #define CONTEXT_STACK_SIZE (128u * 1024u)
 
-struct context {
-    struct context *next; /* all contexts ever made; constant once linked */
-    uint32_t in_use;      /* 0: free; the owner's claim (platform.h), or 1. Under the list's lock */
-    uint32_t walking;     /* owner writes, forking thread reads (see above) */
-    uint32_t epoch;       /* modules_epoch() the backend's state is good for; owner only */
-    void *state;          /* the backend's; owner only */
-    struct module_cache modules;
-    uint32_t frame_limit; /* of the walk going on */
-    uint32_t frame_count;
-    struct {
-        uint64_t ip;
-        uint32_t module;
-    } frames[RECORD_DEPTH_MAX]; /* of the walk going on */
-    char *stack_top;
+#define OWN_FRAMES      16u /* at most so many of the library's at the inner end of a stack */
+#define WORDS_MAX       (3u * RECORD_DEPTH_MAX)
+#define KNOWN_SITES_LOG 10u
+
+struct last_frame {
+    struct unwind_place at;
+    uint32_t site;      /* of this frame and all outer ones */
+    uint32_t words_end; /* words[0 .. words_end) led to this frame and all outer ones */
 };
 
-/* Once, before the first context: the backend, and who is told of its blocks (unwind.h). */
-void contexts_start(const struct unwinder *backend, void (*own_block)(void *block));
+/* A frame of the capture going on. */
+struct fresh_frame {
+    struct unwind_place at;
+    uint32_t words_end; /* fresh_words[that of the inner frame .. words_end) led to this one */
+};
+
+struct known_site {
+    uint64_t ip;
+    uint32_t parent, site;
+};
+
+struct context {
+    struct record_tally tally; /* of all threads that had this context; owner only */
+    struct context *next;      /* all contexts ever made; constant once linked */
+    uint32_t in_use;           /* 0: free; the owner's claim (platform.h), or 1. Under the list's lock */
+    uint32_t walking;          /* owner writes, forking thread reads (see above) */
+    uint32_t epoch;            /* modules_epoch() the backend's state is good for; owner only */
+    void *state;               /* the backend's; owner only */
+    struct module_cache modules;
+    uint32_t captures; /* check_stacks counts them */
+    char *stack_top;
+    const struct unwinder *unwinder;
+
+    /* Of the last capture, outermost frame first (capture.h). */
+    uint32_t last_count;
+    struct last_frame last[RECORD_DEPTH_MAX];
+    struct unwind_word words[WORDS_MAX]; /* that led from frame to frame, the outermost frame's first */
+    uint32_t end_words;                  /* the first so many say that the stack ended */
+    uint64_t never;     /* 0. A word that is no longer so, for steps whose reads are not known */
+    uint64_t low, high; /* of the stack: readable */
+    /* Of the capture going on: its new frames, innermost first. */
+    struct fresh_frame fresh[RECORD_DEPTH_MAX];
+    struct unwind_word fresh_words[WORDS_MAX];
+    struct known_site known[1u << KNOWN_SITES_LOG];
+
+    /* Of a whole walk going on. */
+    uint32_t frame_limit;
+    uint32_t frame_count;
+    uint64_t frames[RECORD_DEPTH_MAX];
+};
+
+/* Once, before the first context: the backend, who is told of its blocks (unwind.h), and where the newest tally is
+ * published. */
+void contexts_start(const struct unwinder *backend, void (*own_block)(void *block), uint64_t *tallies);
 /* The calling thread's context, made or reused; NULL when memory is out. */
 struct context *context_get(void);
+/* The same if it was made already, or NULL. */
+struct context *context_of_this_thread(void);
 /* The calling thread gives its context back. */
 void context_release(void);
 

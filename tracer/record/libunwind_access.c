@@ -70,7 +70,17 @@ static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *va
     if (!in_object && !stack_is_readable(state, address))
         return -UNW_EINVAL;
     memcpy(value, (const void *)(uintptr_t)address, sizeof(*value));
+    if (!in_object && state->reads)
+        note_read(state->reads, address, *value);
     return 0;
+}
+
+void libunwind_readable(const void *arg, uint64_t *ret_low, uint64_t *ret_high)
+{
+    const struct libunwind_state *state = arg;
+
+    *ret_low = state->known_low;
+    *ret_high = state->known_high;
 }
 
 static int access_reg(unw_addr_space_t space, unw_regnum_t reg, unw_word_t *value, int write, void *arg)

@@ -32,6 +32,7 @@ struct libunwind_state {
     const struct unwind_request *request; /* of the walk going on */
     struct code_object object;            /* the object of the frame being stepped */
     uint64_t known_low, known_high;       /* pages of stack that have been found readable */
+    struct unwind_reads *reads;           /* where words of the stack that are read are noted; or NULL */
     bool no_info;                         /* the look-up for this frame found no unwind information */
     bool probing;                         /* memory outside the object is the made-up stack */
     enum registers_known known;
@@ -62,6 +63,16 @@ bool libunwind_start_cursor(struct libunwind_state *state, unw_cursor_t *cursor,
 /* The code at ip is the kernel's way back from a signal handler. */
 bool libunwind_is_signal_return(const struct code_object *object, uint64_t ip);
 
+static inline void note_read(struct unwind_reads *reads, uint64_t at, uint64_t value)
+{
+    if (reads->count < UNWIND_READS)
+        reads->word[reads->count] = (struct unwind_word){at, value};
+    reads->count++;
+}
+
+/* See struct unwinder. */
+void libunwind_readable(const void *state, uint64_t *ret_low, uint64_t *ret_high);
+enum unwind_step libunwind_step(void *state, struct unwind_place *at, struct unwind_reads *ret_reads);
 /* false: a frame needs a register that rules do not carry; what was told to the request is void. */
 bool libunwind_walk_by_rules(struct libunwind_state *state, enum site_end *ret);
 

@@ -7,11 +7,14 @@
 #include <string.h>
 
 #include "allocator/platform.h"
+#include "tracer/record/capture.h"
 #include "tracer/record/code.h"
 #include "tracer/record/context.h"
 #include "tracer/record/modules.h"
 #include "tracer/record/sites.h"
 #include "tracer/record/unwind.h"
+
+#define COLD __attribute__((noinline, cold))
 
 /* Private memory on purpose: a fork copies it, and a frozen copy cannot change under its reader. */
 static struct record_root root = {.magic = RECORD_MAGIC, .version = RECORD_LAYOUT_VERSION};
@@ -24,102 +27,33 @@ static bool is_inside(const struct code_object *object, uint64_t ip)
     return ip >= object->start && ip < object->end;
 }
 
-/* --- one walk ---------------------------------------------------------------------------------------------
- */
-
-/* One frame of a capture: collected first, since the tree grows from the outermost one. */
-static bool collect_frame(void *arg, const struct unwind_frame *frame)
-{
-    struct context *context = arg;
-
-    if (context->frame_count == 0 && is_inside(&self, frame->ip))
-        return true;
-    if (context->frame_count == context->frame_limit) {
-        context->frame_count++;
-        return false;
-    }
-    struct code_object object;
-    uint32_t module =
-        code_find(frame->ip - 1, &object) ? modules_find(&context->modules, &object) : MODULE_NONE;
-    context->frames[context->frame_count].ip = frame->ip;
-    context->frames[context->frame_count].module = module;
-    context->frame_count++;
-    return true;
-}
-
-static void collect_again(void *arg)
-{
-    ((struct context *)arg)->frame_count = 0;
-}
-
-struct walk_call {
-    struct context *context;
-    struct unwind_request request;
-    enum site_end end;
-};
-
-static void run_walk(void *arg)
-{
-    struct walk_call *call = arg;
-
-    call->end = unwinder->walk(call->context->state, &call->request);
-}
-
-static void refresh(struct context *context)
-{
-    uint32_t now = modules_epoch();
-
-    if (context->epoch != now) {
-        unwinder->forget(context->state, now);
-        context->epoch = now;
-    }
-}
-
-static __attribute__((noinline)) void walk_here(struct walk_call *call)
-{
-    context_walk_begin(call->context);
-    refresh(call->context);
-    context_run_on_stack(run_walk, call, call->context->stack_top, &call->request.ip,
-                         call->request.registers);
-    context_walk_end(call->context);
-}
-
 /* --- sites ------------------------------------------------------------------------------------------------
  */
 
-static uint32_t site_of_frames(const struct context *context, enum site_end end)
+/* Tests: is it what a whole walk by libunwind alone finds? */
+static COLD void check_site(struct context *context, uint32_t site)
 {
-    uint32_t count = context->frame_count;
-    uint32_t site = end;
-
-    if (count > context->frame_limit) {
-        count = context->frame_limit;
-        site = SITE_END_CUT;
-    }
-    while (count-- > 0)
-        site = sites_find(context->frames[count].ip, site, context->frames[count].module);
-    return site;
+    if (context->captures++ % root.check_stacks != 0)
+        return;
+    __atomic_add_fetch(&root.stack_checks, 1, __ATOMIC_RELAXED);
+    if (capture_in_full(context, root.depth_limit, false) != site)
+        __atomic_add_fetch(&root.stack_mismatches, 1, __ATOMIC_RELAXED);
 }
 
-static uint32_t capture(uint32_t limit)
+static inline uint32_t capture(uint32_t most)
 {
     int saved = errno;
     struct context *context = context_get();
 
     if (!context)
         return SITE_END_NO_STACK;
-    struct walk_call call = {.context = context,
-                             .request = {.frame = collect_frame, .restart = collect_again, .ctx = context}};
-    context->frame_limit = limit < root.depth_limit ? limit : root.depth_limit;
-    do {
-        context->frame_count = 0;
-        walk_here(&call);
-        /* A frame showed that code was replaced unseen (libc unloads its own plugins): rules may have been
-         * stale. */
-    } while (context->epoch != modules_epoch());
-    uint32_t site = site_of_frames(context, call.end);
+    uint32_t site = capture_quickly(context);
+    if (__builtin_expect(site == 0, 0))
+        site = capture_in_full(context, most, true);
+    else if (__builtin_expect(root.check_stacks, 0))
+        check_site(context, site);
     errno = saved;
-    return site ? site : (uint32_t)SITE_END_NO_STACK;
+    return site;
 }
 
 uint32_t record_capture(void)
@@ -145,9 +79,35 @@ uint32_t record_stack(uint32_t site, uint64_t *ips, uint32_t max)
 /* --- blocks -----------------------------------------------------------------------------------------------
  */
 
+/* Only its thread writes a tally, in recorded calls, which are not nested. */
+static inline void count(uint64_t *mine, uint64_t *everybody_s)
+{
+    if (__builtin_expect(mine != NULL, 1))
+        __atomic_store_n(mine, *mine + 1, __ATOMIC_RELAXED);
+    else
+        __atomic_add_fetch(everybody_s, 1, __ATOMIC_RELAXED);
+}
+
+uint64_t record_events(void)
+{
+    uint64_t sum = __atomic_load_n(&root.allocations, __ATOMIC_RELAXED) +
+                   __atomic_load_n(&root.unrecorded, __ATOMIC_RELAXED);
+    uintptr_t at = __atomic_load_n(&root.tallies, __ATOMIC_ACQUIRE);
+
+    while (at != 0) {
+        const struct record_tally *tally = (const struct record_tally *)at;
+
+        sum += __atomic_load_n(&tally->allocations, __ATOMIC_RELAXED);
+        at = tally->next;
+    }
+    return sum;
+}
+
 void record_block(void *entry, uint32_t site, size_t size, enum alloc_kind kind)
 {
-    __atomic_add_fetch(&root.allocations, 1, __ATOMIC_RELAXED);
+    struct context *context = context_of_this_thread();
+
+    count(context ? &context->tally.allocations : NULL, &root.allocations);
     if (!entry)
         return;
     /* Entries arrive zeroed, or the layer that allocated has filled its part. */
@@ -172,7 +132,8 @@ bool record_free(void *entry, uint32_t free_site)
     /* An exchange: of two threads that free the same block one is the first. */
     if (freed && __atomic_exchange_n(&freed->state, LEDGER_FREED, __ATOMIC_ACQ_REL) == LEDGER_FREED)
         return false;
-    __atomic_add_fetch(&root.frees, 1, __ATOMIC_RELAXED);
+    struct context *context = context_of_this_thread();
+    count(context ? &context->tally.frees : NULL, &root.frees);
     if (freed)
         freed->free_site = free_site;
     return true;
@@ -210,11 +171,9 @@ bool record_exit_frame(struct record_frame *ret)
     if (!context)
         return false;
     struct record_frame found = {0};
-    struct walk_call call = {
-        .context = context,
-        .request = {
-            .frame = keep_exit_frame, .restart = forget_exit_frame, .ctx = &found, .want_registers = true}};
-    walk_here(&call);
+    struct unwind_request request = {
+        .frame = keep_exit_frame, .restart = forget_exit_frame, .ctx = &found, .want_registers = true};
+    (void)capture_walk(context, &request);
     errno = saved;
     if (!found.ip || !found.registers[UNWIND_RSP])
         return false;
@@ -240,8 +199,10 @@ bool record_start(const struct record_config *config, const char **ret_why)
     }
     if (!unwinder->start(ret_why))
         return false;
-    contexts_start(unwinder, config->own_block);
+    contexts_start(unwinder, config->own_block, &root.tallies);
     root.depth_limit = config->depth_limit;
+    root.check_stacks = config->check_stacks;
+    capture_start(&self, config->depth_limit);
     strncpy(root.unwinder, unwinder->name, sizeof(root.unwinder) - 1);
     if (!modules_start(&root) || !sites_start(&root)) {
         *ret_why = "no memory for the site table";
@@ -265,6 +226,12 @@ bool record_is_on(void)
 const struct record_root *record_root_of(void)
 {
     return is_on ? &root : NULL;
+}
+
+void record_checked(uint64_t *ret_checks, uint64_t *ret_mismatches)
+{
+    *ret_checks = __atomic_load_n(&root.stack_checks, __ATOMIC_RELAXED);
+    *ret_mismatches = __atomic_load_n(&root.stack_mismatches, __ATOMIC_RELAXED);
 }
 
 void record_modules_changed(void)
@@ -305,4 +272,5 @@ void record_fork_child(void)
     modules_fork_child();
     contexts_fork_child();
     root.generation++;
+    root.stack_checks = root.stack_mismatches = 0;
 }

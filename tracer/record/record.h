@@ -2,9 +2,9 @@
 /*
  * record.h - who allocated what: the recorder inside the target, as preload/ sees it.
  *
- *    malloc (preload) --> record_capture() --> unwinder (struct unwinder: libunwind today)
- *          |                    |
- *          |                    '--> module of each frame --> node (ip, parent, module) --> site id
+ *    malloc (preload) --> record_capture() --> capture.h: what of the last stack still stands
+ *          |                    |                    '--> unwinder, a frame at a time (struct unwinder: libunwind)
+ *          |                    '--> module of each new frame --> node (ip, parent, module) --> site id
  *          '--> record_block(ledger entry, site, size, kind)
  *
  * Tables are those of tracer/format/tables.h, in metadata memory of the allocator's platform verbs: nothing
@@ -24,7 +24,8 @@
 #include "tracer/format/tables.h"
 
 struct record_config {
-    uint32_t depth_limit; /* frames kept a stack, 1..RECORD_DEPTH_MAX */
+    uint32_t depth_limit;  /* frames kept a stack, 1..RECORD_DEPTH_MAX */
+    uint32_t check_stacks; /* compare every N-th stack with a whole walk (for tests: slow); 0: none */
     /* A block that libunwind has just taken from the program's malloc and keeps for good: not the program's. */
     void (*own_block)(void *block);
 };
@@ -41,7 +42,7 @@ bool record_is_on(void);
  * says "no stack". Preserves errno. Stack use on the caller's stack is small: the walk runs on a stack of the
  * recorder's own. */
 uint32_t record_capture(void);
-/* The same for a free: the innermost frames are enough to say who it was, and a walk costs by the frame. */
+/* The same for a free. Where it takes a whole walk, the innermost frames are enough to say who it was. */
 #define RECORD_FREE_DEPTH 12u
 uint32_t record_capture_free(void);
 
@@ -52,6 +53,9 @@ void record_block(void *entry, uint32_t site, size_t size, enum alloc_kind kind)
 bool record_free(void *entry, uint32_t free_site);
 /* An allocation that could not be recorded (the recorder was busy in this thread). */
 void record_missed(void);
+
+/* Allocations so far, recorded or not, in this process and those it was forked from. */
+uint64_t record_events(void);
 
 /* The stack of a site, innermost first, for messages in the target itself; returns the number of ips written.
  */
@@ -80,6 +84,9 @@ void record_thread_exit(void); /* gives back the calling thread's capture stack 
 /* A signal handler jumped out of a call of this thread's in the middle of this recorder: what that thread had is
  * given back. false: it held a lock of the recorder's, and must not call it again. */
 bool record_thread_abandoned(void);
+
+/* Stacks that check_stacks compared, and how many of them were not what a whole walk finds. */
+void record_checked(uint64_t *ret_checks, uint64_t *ret_mismatches);
 
 /* For struct wire_target; constant. NULL when not recording. */
 const struct record_root *record_root_of(void);

@@ -2,8 +2,8 @@
 /*
  * unwind.h - a way to walk a stack, behind a small struct of pointers.
  *
- *    capture (context.c) --> struct unwinder --> unwind_libunwind.c   (today's only backend)
- *                                            '-> an incremental walker with cached rules goes here
+ *    capture.c --(a step, or a whole walk)--> struct unwinder --> unwind_libunwind.c   (the only backend)
+ *        '--(plain frames)--> rules.h <--(puts)--'
  *
  * A walker gets the registers of the innermost frame and a struct walk of the calling context. It steps
  * outward and hands each frame to `frame`, which answers whether to go on. Plain values cross this line, none
@@ -46,6 +46,32 @@ struct unwind_request {
     void *ctx;
 };
 
+/* A frame as rules need it. */
+struct unwind_place {
+    uint64_t ip, rsp, rbp;
+    bool exact; /* ip is the very instruction: a signal interrupted it */
+};
+
+/* A word of the stack, and what was in it. */
+struct unwind_word {
+    uint64_t at, value;
+};
+
+/* What a step has read, in its order, beside the place it began with and code: as long as these words are so, the step
+ * leads to the same frame. */
+#define UNWIND_READS 8u
+struct unwind_reads {
+    uint32_t count; /* more than UNWIND_READS: not all are here */
+    struct unwind_word word[UNWIND_READS];
+};
+
+enum unwind_step {
+    UNWIND_STEPPED,
+    UNWIND_LAST,       /* this was the outermost frame */
+    UNWIND_NO_INFO,    /* nothing tells where its caller is */
+    UNWIND_NEEDS_MORE, /* registers that a place has not */
+};
+
 struct unwinder {
     const char *name;
     /* Find what is needed; false with one clause in *ret_why. Called once, one thread, outside malloc. */
@@ -60,6 +86,10 @@ struct unwinder {
     void (*forget)(void *state, uint32_t epoch);
     /* Why the walk ended; SITE_END_COMPLETE also when `frame` said stop. */
     enum site_end (*walk)(void *state, const struct unwind_request *request);
+    /* One frame outward. */
+    enum unwind_step (*step)(void *state, struct unwind_place *at, struct unwind_reads *ret_reads);
+    /* The stack that this state has found readable so far, one range. */
+    void (*readable)(const void *state, uint64_t *ret_low, uint64_t *ret_high);
 };
 
 extern const struct unwinder unwinder_libunwind;

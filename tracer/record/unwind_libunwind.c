@@ -229,4 +229,6 @@ const struct unwinder unwinder_libunwind = {
     .new_state = libunwind_new_state,
     .forget = libunwind_forget,
     .walk = libunwind_walk,
+    .step = libunwind_step,
+    .readable = libunwind_readable,
 };

@@ -52,30 +52,30 @@ static struct rule derive_rule(struct libunwind_state *state, uint64_t pc)
     return rule;
 }
 
-struct place {
-    uint64_t ip, rsp, rbp;
-    bool exact;
-};
-
-enum step_result { STEPPED, STEP_LAST, STEP_NO_INFO, STEP_NEEDS_MORE };
-
-static enum step_result step_plain(struct libunwind_state *state, struct place *at, const struct rule *rule)
+static enum unwind_step step_plain(struct libunwind_state *state, struct unwind_place *at,
+                                   const struct rule *rule, struct unwind_reads *reads)
 {
     uint64_t cfa = (rule->cfa_from_rbp ? at->rbp : at->rsp) + (uint64_t)(int64_t)rule->cfa_offset;
 
     /* A caller's frame lies above; anything else is damage, and following it might never end. */
     if (cfa <= at->rsp || !libunwind_read_stack(state, cfa - 8, &at->ip))
-        return STEP_NO_INFO;
-    if (rule->rbp_saved && !libunwind_read_stack(state, cfa + (uint64_t)(int64_t)rule->rbp_offset, &at->rbp))
-        return STEP_NO_INFO;
+        return UNWIND_NO_INFO;
+    note_read(reads, cfa - 8, at->ip);
+    if (rule->rbp_saved) {
+        uint64_t rbp_at = cfa + (uint64_t)(int64_t)rule->rbp_offset;
+        if (!libunwind_read_stack(state, rbp_at, &at->rbp))
+            return UNWIND_NO_INFO;
+        note_read(reads, rbp_at, at->rbp);
+    }
     at->rsp = cfa;
     at->exact = false;
-    return at->ip ? STEPPED : STEP_LAST;
+    return at->ip ? UNWIND_STEPPED : UNWIND_LAST;
 }
 
 /* With libunwind, knowing rsp and rbp only: should the frame's rule need another register, the step fails,
  * and the walk has to be made again with all of them. */
-static enum step_result step_special(struct libunwind_state *state, struct place *at)
+static enum unwind_step step_special(struct libunwind_state *state, struct unwind_place *at,
+                                     struct unwind_reads *reads)
 {
     unw_cursor_t cursor;
     unw_word_t ip, rsp, rbp;
@@ -85,41 +85,46 @@ static enum step_result step_special(struct libunwind_state *state, struct place
     state->registers[UNWIND_RSP] = at->rsp;
     state->registers[UNWIND_RBP] = at->rbp;
     if (!libunwind_start_cursor(state, &cursor, ONLY_RSP_RBP))
-        return STEP_NEEDS_MORE;
+        return UNWIND_NEEDS_MORE;
+    state->reads = reads;
     int step = lib.step(&cursor);
+    state->reads = NULL;
     if (state->no_info)
-        return STEP_NO_INFO;
+        return UNWIND_NO_INFO;
     if (step == 0)
-        return STEP_LAST;
+        return UNWIND_LAST;
     if (step < 0 || lib.get_reg(&cursor, UNW_REG_IP, &ip) < 0 || lib.get_reg(&cursor, UNW_REG_SP, &rsp) < 0 ||
         lib.get_reg(&cursor, UNW_X86_64_RBP, &rbp) < 0)
-        return STEP_NEEDS_MORE;
-    *at = (struct place){ip, rsp, rbp, signal_frame};
-    return ip ? STEPPED : STEP_LAST;
+        return UNWIND_NEEDS_MORE;
+    *at = (struct unwind_place){.ip = ip, .rsp = rsp, .rbp = rbp, .exact = signal_frame};
+    return ip ? UNWIND_STEPPED : UNWIND_LAST;
 }
 
-static enum step_result step(struct libunwind_state *state, struct place *at)
+enum unwind_step libunwind_step(void *arg, struct unwind_place *at, struct unwind_reads *ret_reads)
 {
+    struct libunwind_state *state = arg;
     uint64_t pc = at->exact ? at->ip : at->ip - 1;
     struct rule rule = rules_get(pc, state->epoch);
 
+    ret_reads->count = 0;
+
     if (__builtin_expect(rule.kind == RULE_PLAIN, 1))
-        return step_plain(state, at, &rule);
+        return step_plain(state, at, &rule, ret_reads);
     if (!code_find(pc, &state->object))
-        return STEP_NO_INFO;
+        return UNWIND_NO_INFO;
     if (rule.kind == RULE_UNKNOWN) {
         rule = derive_rule(state, pc);
         rules_put(pc, state->epoch, &rule);
     }
     switch (rule.kind) {
     case RULE_PLAIN:
-        return step_plain(state, at, &rule);
+        return step_plain(state, at, &rule, ret_reads);
     case RULE_LAST:
-        return STEP_LAST;
+        return UNWIND_LAST;
     case RULE_NO_INFO:
-        return STEP_NO_INFO;
+        return UNWIND_NO_INFO;
     default:
-        return step_special(state, at);
+        return step_special(state, at, ret_reads);
     }
 }
 
@@ -127,7 +132,8 @@ static enum step_result step(struct libunwind_state *state, struct place *at)
 bool libunwind_walk_by_rules(struct libunwind_state *state, enum site_end *ret)
 {
     const struct unwind_request *request = state->request;
-    struct place at = {request->ip, request->registers[UNWIND_RSP], request->registers[UNWIND_RBP], false};
+    struct unwind_place at = {
+        .ip = request->ip, .rsp = request->registers[UNWIND_RSP], .rbp = request->registers[UNWIND_RBP]};
 
     for (;;) {
         struct unwind_frame frame = {.ip = at.exact ? at.ip + 1 : at.ip, .exact = at.exact};
@@ -135,15 +141,16 @@ bool libunwind_walk_by_rules(struct libunwind_state *state, enum site_end *ret)
         *ret = SITE_END_COMPLETE;
         if (!request->frame(request->ctx, &frame))
             return true;
-        switch (step(state, &at)) {
-        case STEPPED:
+        struct unwind_reads reads;
+        switch (libunwind_step(state, &at, &reads)) {
+        case UNWIND_STEPPED:
             break;
-        case STEP_LAST:
+        case UNWIND_LAST:
             return true;
-        case STEP_NO_INFO:
+        case UNWIND_NO_INFO:
             *ret = SITE_END_NO_INFO;
             return true;
-        case STEP_NEEDS_MORE:
+        case UNWIND_NEEDS_MORE:
             return false;
         }
     }

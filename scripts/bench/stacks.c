@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stacks.c - what recording adds to a pair of malloc and free, by how many stacks a program allocates from.
+ *
+ *   stacks SITES [THREADS [PAIRS]]     prints nanoseconds a pair: all threads' time together over all threads' pairs
+ *
+ * Each pair is made 20 frames below its thread's start. With one site the pair is in a loop there; with more, each pair
+ * goes down anew, and at each of the frames calls from one of two places, by a random number below SITES. Run it with and
+ * without recording: the difference is the recording's, as the calls themselves cost the same.
+ */
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define DEPTH       20u
+#define THREADS_MAX 64u
+#define BARRIER()   __asm__ volatile("" ::: "memory")
+
+static unsigned long sites = 1, threads = 1, pairs = 2000000;
+
+static void one_pair(void)
+{
+    char *volatile p = malloc(64);
+
+    if (p)
+        p[0] = 1;
+    free(p);
+}
+
+static void many_pairs(void)
+{
+    for (unsigned long i = 0; i < pairs; i++)
+        one_pair();
+}
+
+static __attribute__((noinline)) int descend(unsigned depth, uint32_t way, void (*leaf)(void))
+{
+    if (depth == 0)
+        leaf();
+    else if (way & 1)
+        (void)descend(depth - 1, way >> 1, leaf);
+    else
+        (void)descend(depth - 1, way >> 1, leaf);
+    BARRIER();
+    return (int)depth;
+}
+
+static void *run(void *arg)
+{
+    uint64_t state = 88172645463325252u + (uintptr_t)arg;
+
+    if (sites == 1) {
+        descend(DEPTH, 0, many_pairs);
+        return NULL;
+    }
+    for (unsigned long i = 0; i < pairs; i++) {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        descend(DEPTH, (uint32_t)((state >> 32) % sites), one_pair);
+    }
+    return NULL;
+}
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+int main(int count, char **words)
+{
+    pthread_t thread[THREADS_MAX];
+
+    sites = count > 1 ? strtoul(words[1], NULL, 10) : sites;
+    threads = count > 2 ? strtoul(words[2], NULL, 10) : threads;
+    pairs = count > 3 ? strtoul(words[3], NULL, 10) : pairs;
+    if (sites == 0 || threads == 0 || threads > THREADS_MAX || pairs == 0) {
+        fprintf(stderr, "stacks: SITES [THREADS [PAIRS]], all above 0, at most %u threads\n", THREADS_MAX);
+        return 2;
+    }
+    double began = now();
+    for (uintptr_t i = 0; i < threads; i++)
+        if (pthread_create(&thread[i], NULL, run, (void *)i) != 0)
+            return 1;
+    for (unsigned long i = 0; i < threads; i++)
+        pthread_join(thread[i], NULL);
+    printf("%.1f\n", (now() - began) / (double)pairs);
+    return 0;
+}

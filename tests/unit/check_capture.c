@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * check_capture.c - a stack taken by what the last one was is the stack that libunwind walks frame by frame.
+ *
+ * Built with -O2 and without frame pointers, like the programs it is for. The recorder's own frames lie in this program
+ * here: so both captures are compared from the frame on that called the comparison.
+ */
+#include <alloca.h>
+#include <check.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include "tracer/record/capture.h"
+#include "tracer/record/record.h"
+#include "tracer/record/sites.h"
+
+#define NOINLINE  __attribute__((noinline))
+#define BARRIER() __asm__ volatile("" ::: "memory")
+#define DEPTH     300u
+
+/* --- comparing ------------------------------------------------------------------------------------------------ */
+
+/* Counted, not asserted: some comparisons are made in a signal handler. */
+static unsigned compared, quick, disagreements;
+static uint32_t depth_seen, end_seen;
+
+struct chain {
+    uint32_t count, end;
+    uint64_t ips[DEPTH + 64];
+};
+
+static void read_chain(uint32_t site, struct chain *ret)
+{
+    const struct site_node *node;
+
+    ret->count = 0;
+    for (; (node = sites_node(site)) != NULL; site = node->parent)
+        ret->ips[ret->count++] = node->ip;
+    ret->end = site;
+}
+
+/* From the caller's return address outward. */
+static bool same_from(const struct chain *a, const struct chain *b, uint64_t caller)
+{
+    uint32_t i = 0, j = 0;
+
+    while (i < a->count && a->ips[i] != caller)
+        i++;
+    while (j < b->count && b->ips[j] != caller)
+        j++;
+    depth_seen = b->count - j;
+    end_seen = b->end;
+    return i < a->count && a->end == b->end && a->count - i == b->count - j &&
+           memcmp(a->ips + i, b->ips + j, (a->count - i) * sizeof(a->ips[0])) == 0;
+}
+
+static NOINLINE void compare(void)
+{
+    static __thread struct chain one, other;
+    struct context *context = context_get();
+    uint32_t site = capture_quickly(context);
+
+    __atomic_add_fetch(&compared, 1, __ATOMIC_RELAXED);
+    if (site == 0)
+        return;
+    __atomic_add_fetch(&quick, 1, __ATOMIC_RELAXED);
+    read_chain(site, &one);
+    read_chain(capture_in_full(context, DEPTH, false), &other);
+    if (!same_from(&one, &other, (uintptr_t)__builtin_return_address(0)))
+        __atomic_add_fetch(&disagreements, 1, __ATOMIC_RELAXED);
+}
+
+static void expect_agreement(unsigned at_least)
+{
+    ck_assert_uint_ge(compared, at_least);
+    ck_assert_uint_eq(disagreements, 0);
+}
+
+/* --- programs of random shape --------------------------------------------------------------------------------- */
+
+static __thread uint64_t state;
+static __thread unsigned budget;
+
+static uint32_t next_random(void)
+{
+    state ^= state >> 12;
+    state ^= state << 25;
+    state ^= state >> 27;
+    return (uint32_t)(state * 0x2545f4914f6cdd1du >> 32);
+}
+
+static void wander(unsigned depth);
+
+#define SHAPE(name, before, after)                                                                           \
+    static NOINLINE int name(unsigned depth)                                                                 \
+    {                                                                                                        \
+        before;                                                                                              \
+        wander(depth);                                                                                       \
+        BARRIER();                                                                                           \
+        after;                                                                                               \
+    }
+SHAPE(small_frame, (void)0, return (int)depth)
+SHAPE(twice, wander(depth), return (int)depth)
+SHAPE(large_frame, volatile char room[900]; room[depth] = 1, return room[depth])
+SHAPE(grown_frame, volatile char *room = alloca(17 + next_random() % 700); room[0] = 1, return room[0])
+SHAPE(realigned_frame, _Alignas(64) volatile char room[128]; room[depth % 64] = 1, return room[depth % 64])
+
+static NOINLINE int many_registers(unsigned depth)
+{
+    unsigned a = next_random(), b = a * 3, c = a ^ 77, d = a + 5, e = a | 1;
+
+    wander(depth);
+    compare();
+    wander(depth);
+    BARRIER();
+    return (int)(a + b + c + d + e);
+}
+
+static int (*const shapes[])(unsigned) = {small_frame, twice,           large_frame,
+                                          grown_frame, realigned_frame, many_registers};
+
+/* Deeper, or not; compared now and then. */
+static NOINLINE void wander(unsigned depth)
+{
+    if (budget == 0)
+        return;
+    if (next_random() % 3 == 0) {
+        budget--;
+        compare();
+    }
+    if (depth > 0 && next_random() % 8 != 0)
+        (void)shapes[next_random() % (sizeof(shapes) / sizeof(shapes[0]))](depth - 1);
+    BARRIER();
+}
+
+static void wander_about(uint64_t seed, unsigned comparisons)
+{
+    state = seed;
+    budget = comparisons;
+    while (budget > 0)
+        wander(40);
+}
+
+START_TEST(random_programs_have_the_stacks_that_libunwind_finds)
+{
+    uint64_t seed = 1000 + (uint64_t)_i;
+
+    printf("seed %llu\n", (unsigned long long)seed);
+    wander_about(seed, 3000);
+    expect_agreement(3000);
+    ck_assert_uint_ge(quick, compared - 100);
+}
+END_TEST
+
+static void *wander_in_thread(void *arg)
+{
+    wander_about((uint64_t)(uintptr_t)arg, 1000);
+    context_release();
+    return arg;
+}
+
+/* Each takes a context over that knows another thread's stack, often at the same addresses. */
+START_TEST(threads_do_not_believe_their_predecessors)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        pthread_t threads[3];
+        for (unsigned t = 0; t < 3; t++)
+            ck_assert_int_eq(
+                pthread_create(&threads[t], NULL, wander_in_thread, (void *)(uintptr_t)(7 + i * 3 + t)), 0);
+        for (unsigned t = 0; t < 3; t++)
+            pthread_join(threads[t], NULL);
+    }
+    expect_agreement(60000);
+}
+END_TEST
+
+/* --- what is hard to see --------------------------------------------------------------------------------------- */
+
+static NOINLINE void inner(void)
+{
+    compare();
+    BARRIER();
+}
+
+/* The same function from two places of one frame: only an outer return address tells. */
+static NOINLINE void middle(void)
+{
+    inner();
+    BARRIER();
+}
+
+static NOINLINE void outer(bool other)
+{
+    if (other)
+        middle();
+    else
+        middle();
+    BARRIER();
+}
+
+START_TEST(an_outer_return_address_alone_tells_two_stacks)
+{
+    for (unsigned i = 0; i < 200; i++)
+        outer(i % 3 == 0);
+    expect_agreement(200);
+    ck_assert_uint_eq(quick, compared);
+}
+END_TEST
+
+static sigjmp_buf back;
+
+static NOINLINE int leave(unsigned depth)
+{
+    if (depth == 0) {
+        compare();
+        siglongjmp(back, 1);
+    }
+    (void)leave(depth - 1);
+    BARRIER();
+    return 1;
+}
+
+START_TEST(frames_that_a_jump_left_are_forgotten)
+{
+    static unsigned i;
+
+    for (i = 0; i < 300; i++) {
+        if (sigsetjmp(back, 0) == 0)
+            (void)leave(i % 7);
+        compare();
+        outer(i % 2);
+    }
+    expect_agreement(900);
+}
+END_TEST
+
+static NOINLINE int deep(unsigned depth)
+{
+    int below = depth > 0 ? deep(depth - 1) : (compare(), 0);
+
+    BARRIER();
+    return below + 1;
+}
+
+/* Past the limit a stack is taken in full; back above it, all is as before. */
+START_TEST(stacks_deeper_than_the_limit_are_left_to_whole_walks)
+{
+    deep(200);
+    ck_assert_uint_eq(quick, 1);
+    deep(10000);
+    ck_assert_uint_eq(quick, 1);
+    deep(250);
+    deep(250);
+    ck_assert_uint_eq(quick, 3);
+    expect_agreement(4);
+    ck_assert_uint_gt(depth_seen, 250);
+    ck_assert_uint_eq(end_seen, SITE_END_COMPLETE);
+}
+END_TEST
+
+static void on_signal(int number)
+{
+    (void)number;
+    wander(6);
+    compare();
+}
+
+START_TEST(through_a_signal_s_frame)
+{
+    static char stack[65536];
+    stack_t alternate = {.ss_sp = stack, .ss_size = sizeof(stack)};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_ONSTACK};
+
+    ck_assert_int_eq(sigaltstack(&alternate, NULL), 0);
+    ck_assert_int_eq(sigaction(SIGUSR1, &action, NULL), 0);
+    state = 5;
+    budget = 3000;
+    for (unsigned i = 0; i < 200; i++) {
+        outer(i % 2);
+        raise(SIGUSR1);
+    }
+    expect_agreement(400);
+}
+END_TEST
+
+/* --- coroutines: two stacks, and stacks that come and go at one place ----------------------------------------- */
+
+static ucontext_t main_context, coroutine;
+
+static void in_coroutine(void)
+{
+    for (unsigned i = 0; i < 5; i++) {
+        wander(5);
+        compare();
+        swapcontext(&coroutine, &main_context);
+    }
+}
+
+START_TEST(coroutines_have_their_own_stacks)
+{
+    static char stack[131072] __attribute__((aligned(16)));
+
+    static unsigned i;
+
+    state = 11;
+    budget = 100000;
+    for (i = 0; i < 40; i++) {
+        memset(stack, (int)i, sizeof(stack));
+        getcontext(&coroutine);
+        coroutine.uc_stack.ss_sp = stack;
+        coroutine.uc_stack.ss_size = sizeof(stack) - (i % 3) * 4096;
+        coroutine.uc_link = &main_context;
+        makecontext(&coroutine, in_coroutine, 0);
+        for (unsigned k = 0; k < 4; k++) {
+            swapcontext(&main_context, &coroutine);
+            compare();
+            wander(3);
+        }
+    }
+    expect_agreement(320);
+}
+END_TEST
+
+/* --- life -------------------------------------------------------------------------------------------------------- */
+
+static void *own_blocks[64]; /* where LeakSanitizer finds what the recorder keeps in memory of its own */
+
+static void keep_block(void *block)
+{
+    static unsigned count;
+
+    own_blocks[__atomic_fetch_add(&count, 1, __ATOMIC_RELAXED) % 64] = block;
+}
+
+/* No frame is left out: all of them are compared. What was taken before that is forgotten. */
+static void start_recorder(void)
+{
+    struct record_config config = {.depth_limit = DEPTH, .own_block = keep_block};
+    const struct code_object none = {0};
+    const char *why = "";
+
+    ck_assert_msg(record_start(&config, &why), "%s", why);
+    capture_start(&none, DEPTH);
+    record_modules_changed();
+}
+
+int main(void)
+{
+    Suite *suite = suite_create("capture");
+    TCase *tests = tcase_create("capture");
+
+    tcase_add_unchecked_fixture(tests, start_recorder, NULL);
+    tcase_set_timeout(tests, 120);
+    tcase_add_loop_test(tests, random_programs_have_the_stacks_that_libunwind_finds, 0, 8);
+    tcase_add_test(tests, threads_do_not_believe_their_predecessors);
+    tcase_add_test(tests, an_outer_return_address_alone_tells_two_stacks);
+    tcase_add_test(tests, frames_that_a_jump_left_are_forgotten);
+    tcase_add_test(tests, stacks_deeper_than_the_limit_are_left_to_whole_walks);
+    tcase_add_test(tests, through_a_signal_s_frame);
+    tcase_add_test(tests, coroutines_have_their_own_stacks);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
