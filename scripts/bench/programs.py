@@ -96,7 +96,7 @@ def programs(context):
     return [
         Program("start-true", "/bin/true, 300 times: starting costs", ["/bin/true"], times=300),
         Program("start-twenty", "a program of 20 blocks, 300 times", [os.path.join(work, "tiny")], times=300),
-        Program("python3", "object graphs, PYTHONMALLOC=malloc", ["/usr/bin/python3", "-I", script("graph.py")],
+        Program("python3", "object graphs, PYTHONMALLOC=malloc", ["/usr/bin/python3", script("graph.py")],
                 {"PYTHONMALLOC": "malloc", "PYTHONHASHSEED": "0"}),
         Program("perl", "hashes of hashes, strings", ["/usr/bin/perl", script("hashes.pl")], {"PERL_HASH_SEED": "0"}),
         Program("sqlite3", "tables in memory", ["/usr/bin/sqlite3", "-batch", ":memory:", ".read " + script("tables.sql")]),
