@@ -157,13 +157,13 @@ static inline bool step_here(struct walk *walk)
     return true;
 }
 
-/* Any frame. false: there is no room for the words it took. */
+/* Any frame. false: its words would leave too little room for those of as many plain frames as may follow. */
 static __attribute__((noinline)) bool step_anyhow(struct walk *walk)
 {
     const struct unwind_reads *reads = &walk->reads;
 
     step_apart(walk);
-    if (walk->words + UNWIND_READS > WORDS_MAX)
+    if (walk->words + UNWIND_READS + 2 * (RECORD_DEPTH_MAX - walk->fresh) > WORDS_MAX)
         return false;
     if (reads->count > UNWIND_READS)
         push_word(walk, (uintptr_t)&walk->context->never, 1);
