@@ -87,31 +87,44 @@ const struct alloc_root *alloc_root(void)
     return &alloc_root_data;
 }
 
-/* A word that another thread filled before, and may have changed since, stays. */
-static void heap_begin(struct heap *heap)
+/* Not for ThreadSanitizer, to which a compare-and-swap that comes too late is a write beside the reads of those who came
+ * before: every value here is written once, and read after state_start(). */
+#define ONCE __attribute__((no_sanitize("thread")))
+
+/* A word that another thread filled before, and may have changed since, stays: it is only looked at. */
+ONCE static void heap_begin(struct heap *heap)
 {
     for (unsigned class = 0; class < CLASS_COUNT; class ++) {
         struct pool *none = NULL;
-        (void)cas_acq_rel(&heap->current[class], &none, EMPTY_POOL);
+        if (load_acquire(&heap->current[class]) == NULL)
+            (void)cas_acq_rel(&heap->current[class], &none, EMPTY_POOL);
     }
     struct pool **nothing = NULL;
-    (void)cas_acq_rel(&heap->own, &nothing, OWN_NOTHING);
+    if (load_acquire(&heap->own) == NULL)
+        (void)cas_acq_rel(&heap->own, &nothing, OWN_NOTHING);
 }
 
-void state_start(void)
+ONCE static void heap_give_secret(struct heap *heap, uint64_t secret)
 {
-    if (load_relaxed(&alloc_root_data.secret) != 0)
+    if (load_acquire(&heap->secret) != secret)
+        store_release(&heap->secret, secret);
+}
+
+ONCE void state_start(void)
+{
+    /* It is written last: who sees it sees all the rest. */
+    if (load_acquire(&alloc_state.shared.secret) != 0)
         return;
     heap_begin(&alloc_state.orphanage);
     heap_begin(&alloc_state.shared);
     /* No address has such bits: a list and a link of 0 never look alike. */
     uint64_t secret = platform_random() | (uint64_t)1 << 62;
     /* Whoever is first decides; no block exists before this, so nobody has used another value. */
-    uint64_t none = 0;
-    if (load_relaxed(&alloc_root_data.secret) == 0)
-        (void)cas_acq_rel(&alloc_root_data.secret, &none, secret);
-    store_relaxed(&alloc_state.orphanage.secret, alloc_root_data.secret);
-    store_relaxed(&alloc_state.shared.secret, alloc_root_data.secret);
+    uint64_t none = load_acquire(&alloc_root_data.secret);
+    if (none != 0 || !cas_acq_rel(&alloc_root_data.secret, &none, secret))
+        secret = none;
+    heap_give_secret(&alloc_state.orphanage, secret);
+    heap_give_secret(&alloc_state.shared, secret);
 }
 
 void state_count_mapped(int64_t bytes)

@@ -27,7 +27,7 @@
 
 /* Counted, not asserted: some comparisons are made in a signal handler. */
 static unsigned compared, quick, disagreements;
-static uint32_t depth_seen, end_seen;
+static __thread uint32_t depth_seen, end_seen; /* of this thread's last comparison */
 
 struct chain {
     uint32_t count, end;
