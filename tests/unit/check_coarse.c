@@ -114,6 +114,20 @@ START_TEST(a_full_coarse_pool_is_not_followed_by_another)
 }
 END_TEST
 
+/* Nor is one that was trimmed away. */
+START_TEST(a_coarse_pool_that_is_gone_is_not_followed_by_another)
+{
+    void *p = take(150);
+    ck_assert_uint_eq(alloc_usable_size(p), 256);
+    ck_assert_int_eq(alloc_free(p), ALLOC_OK);
+    heap_enter(alloc_own_heap);
+    (void)heap_trim(alloc_own_heap, PURGE_ALL);
+    heap_leave(alloc_own_heap);
+    ck_assert_uint_eq(alloc_usable_size(take(150)), 160);
+    help_verify();
+}
+END_TEST
+
 /* What an alignment needs is a class whose size it divides. */
 START_TEST(an_alignment_gets_its_very_class)
 {
@@ -205,6 +219,7 @@ int main(void)
     tcase_add_test(tests, what_comes_back_to_a_coarse_class_serves_again);
     tcase_add_test(tests, large_classes_leave_soon);
     tcase_add_test(tests, a_full_coarse_pool_is_not_followed_by_another);
+    tcase_add_test(tests, a_coarse_pool_that_is_gone_is_not_followed_by_another);
     tcase_add_test(tests, an_alignment_gets_its_very_class);
     tcase_add_test(tests, zeroed_blocks_are_zero_throughout);
     tcase_add_test(tests, each_thread_begins_anew);

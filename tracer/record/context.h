@@ -9,8 +9,8 @@
  *   | record_capture  |       |                  |
  *   +-----------------+       +------------------+
  *
- * libunwind takes 4 to 10 KB of stack: too much for 16 KiB threads and 8 KiB alternate signal stacks. So the
- * walk runs elsewhere, and the caller pays about 200 bytes.
+ * libunwind takes 4 to 10 KB of stack: too much for 16 KiB threads and 8 KiB alternate signal stacks. So what
+ * needs it runs elsewhere; plain frames are stepped on the caller's stack (capture.h).
  *
  * A context belongs to one thread from its first capture to its exit (context_release); then it is reused.
  * Contexts are never unmapped. `walking` is the fork gate's half: set by the owner round every walk, read by
