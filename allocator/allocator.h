@@ -85,6 +85,17 @@ bool alloc_is_ours(const void *p);       /* the address lies in a chunk or mappi
 /* From now on every block handed out has a ledger entry. Call before the second thread exists. */
 void alloc_keep_ledger(void);
 
+/* The entries of a pool that is about to be given back, `count` of them, those of the blocks at first, first +
+ * block_size, ... None is of a live block. */
+struct alloc_ledger {
+    const unsigned char *entries;
+    void *first;
+    size_t block_size;
+    uint32_t count;
+};
+/* `tell` is called before they go, with locks held: it may not allocate, nor wait. NULL (the default): nothing. */
+void alloc_on_ledger_gone(void (*tell)(const struct alloc_ledger *ledger));
+
 /* While on, alloc_malloc_fast() and alloc_free_fast() (fast.h) miss in every thread, so that their callers'
  * slow paths see every call; costs nothing while off. Call before the second thread exists. */
 void alloc_intercept(bool on);

@@ -84,8 +84,8 @@ static bool own_grow(struct heap *heap, bool *ret_all)
 
 void own_add(struct heap *heap, struct pool *pool)
 {
-    /* Nobody frees fast into these. */
-    if (heap == &alloc_state.shared || alloc_state.keep_ledger)
+    /* Nobody frees fast into its pools. */
+    if (heap == &alloc_state.shared)
         return;
     bool all = heap->own != OWN_NOTHING && table_add(heap->own, heap->own_mask, pool);
     while (!all && own_grow(heap, &all))

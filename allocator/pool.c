@@ -53,8 +53,13 @@ bool pool_init(struct pool *pool, struct heap *owner, unsigned class, bool fresh
 
 void pool_release(struct pool *pool)
 {
-    if (pool->ledger != NULL)
+    if (pool->ledger != NULL) {
+        const struct alloc_ledger ledger = {pool->ledger, pool_block(pool, 0), pool->block_size,
+                                            pool_index(pool, (uint32_t)pool->carved)};
+        if (alloc_state.on_ledger_gone != NULL)
+            alloc_state.on_ledger_gone(&ledger);
         metadata_give(pool->ledger, ledger_size(pool));
+    }
     pool->ledger = NULL;
     struct chunk *chunk = chunk_of(pool);
     unsigned from = slot_index(pool), n = pool->slots, touched = n;

@@ -77,6 +77,11 @@ void alloc_want_unlock(void)
     alloc_thread.want_unlock = alloc_state.on_unlock != NULL;
 }
 
+void alloc_on_ledger_gone(void (*tell)(const struct alloc_ledger *ledger))
+{
+    alloc_state.on_ledger_gone = tell;
+}
+
 void alloc_on_unlock(void (*call)(void))
 {
     alloc_state.on_unlock = call;

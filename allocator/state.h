@@ -33,6 +33,7 @@ struct alloc_state {
     uint32_t no_spans; /* the word of an empty cache (span.h). arena */
     void (*on_corruption)(const void *block);
     void (*on_unlock)(void);
+    void (*on_ledger_gone)(const struct alloc_ledger *ledger);
 
     /* All below: arena. */
     struct chunk **chunks; /* dense */

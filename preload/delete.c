@@ -20,7 +20,7 @@
 #include <link.h>
 #include <string.h>
 
-#include "allocator/fast.h"
+#include "allocator/ledgered.h"
 #include "preload/thread.h"
 #include "tracer/record/record.h"
 
@@ -71,7 +71,7 @@ extern void *_Znwm(size_t size) __attribute__((weak));
 #pragma weak dladdr1
 
 /* libstdc++'s operator new, as addresses; constant after the constructor. */
-static uintptr_t new_start, new_end;
+uintptr_t delete_new_start, delete_new_size;
 
 static void find_operator_new(void)
 {
@@ -79,8 +79,8 @@ static void find_operator_new(void)
     void *symbol = NULL;
     if (dladdr1 && is_standard_library((const void *)_Znwm) &&
         dladdr1((const void *)_Znwm, &info, &symbol, RTLD_DL_SYMENT) && symbol) {
-        new_start = (uintptr_t)_Znwm;
-        new_end = new_start + ((const ElfW(Sym) *)symbol)->st_size;
+        delete_new_start = (uintptr_t)_Znwm;
+        delete_new_size = ((const ElfW(Sym) *)symbol)->st_size;
     }
 }
 
@@ -101,19 +101,6 @@ COLD void delete_start(void)
     thread_leave();
     __atomic_store_n(&pair, theirs ? PAIR_THEIRS : PAIR_OURS, __ATOMIC_RELEASE);
     errno = saved;
-}
-
-/* Only what is sure: a block whose stack begins in libstdc++'s operator new came from there, and one that calloc or
- * realloc returned did not. A malloc may be somebody's own operator new; new and new[] look alike. */
-bool delete_is_mismatch(enum release_call call, const struct ledger_entry *entry)
-{
-    uint64_t ip;
-    if (entry->state != LEDGER_LIVE || new_start == 0)
-        return false;
-    if (call == RELEASE_DELETE)
-        return entry->kind == KIND_CALLOC || entry->kind == KIND_REALLOC;
-    return entry->kind == KIND_MALLOC && record_stack(entry->site, &ip, 1) == 1 && ip > new_start &&
-           ip <= new_end;
 }
 
 /* The operator delete that the module of `caller` would have found without us; NULL when it has none. */
@@ -148,13 +135,14 @@ static __attribute__((noinline)) void delete_slow(void *p, enum form form, uintp
                                                   void *caller, delete_function *ours)
 {
     struct alloc_block block;
+    void *entry;
     if (!p)
         return;
     if (pair == PAIR_NOT_KNOWN)
         delete_start();
     if (pair == PAIR_THEIRS && next_form[form])
         next_form[form](p, a, b);
-    else if (alloc_find(p, &block) == ALLOC_OK)
+    else if ((!thread_is_nested() && alloc_find_ledgered(p, &entry)) || alloc_find(p, &block) == ALLOC_OK)
         release(p, RELEASE_DELETE);
     else
         delete_wrong(p, form, a, b, caller, ours);

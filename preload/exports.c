@@ -34,6 +34,8 @@
 
 static __attribute__((noinline)) void *malloc_next(size_t size)
 {
+    if (__builtin_expect(face_state.recording, 0))
+        return allocate(size, KIND_MALLOC, 0);
     void *p = alloc_malloc_next(size);
     return __builtin_expect(p != NULL, 1) ? p : allocate(size, KIND_MALLOC, 0);
 }
@@ -54,7 +56,9 @@ static __attribute__((noinline)) void free_other(void *p, uintptr_t entry)
 static __attribute__((noinline)) void free_next(void *p, struct heap *heap)
 {
     uintptr_t entry;
-    if (!alloc_free_span(heap, p, &entry))
+    if (__builtin_expect(face_state.recording, 0))
+        release(p, RELEASE_FREE);
+    else if (!alloc_free_span(heap, p, &entry))
         free_other(p, entry);
 }
 

@@ -41,6 +41,8 @@
 struct face_state {
     bool started;    /* settings are read and applied */
     bool recording;  /* record_start() has succeeded */
+    bool plainly_recording; /* and nothing else is to be done */
+    bool free_stacks;       /* of frees, too */
     bool hardened;   /* harden=1: harden.c stands between us and the allocator. By the first call only */
     bool freezing;   /* freeze_start() was called: the channel and the hooks are there */
     bool accounting; /* account_start() has succeeded: sizes are counted, no stacks (account.h) */
@@ -90,8 +92,23 @@ void cancel_let(void);
 /* --- delete.c ------------------------------------------------------------------------------------ */
 
 void delete_start(void);
-/* The block was not allocated by what goes with `call`. */
-bool delete_is_mismatch(enum release_call call, const struct ledger_entry *entry);
+/* libstdc++'s operator new, of so many bytes; 0: there is none. Constant after delete_start(). */
+extern uintptr_t delete_new_start, delete_new_size;
+static inline bool delete_is_from_new(uintptr_t ip)
+{
+    return ip - delete_new_start - 1 < delete_new_size;
+}
+/* The block was not allocated by what goes with `call`. Only what is sure: a block that libstdc++'s operator new got came
+ * from there, and one that calloc or realloc returned did not. A malloc may be somebody's own operator new; new and new[]
+ * look alike. */
+static inline bool delete_is_mismatch(enum release_call call, const struct ledger_entry *entry)
+{
+    if (entry->state != LEDGER_LIVE)
+        return false;
+    if (call == RELEASE_DELETE)
+        return (entry->kind == KIND_CALLOC || entry->kind == KIND_REALLOC) && delete_new_size != 0;
+    return (entry->flags & LEDGER_NEW) != 0 && entry->kind == KIND_MALLOC;
+}
 
 /* --- fork.c, dl.c, annotate.c -------------------------------------------------------------------- */
 

@@ -2,7 +2,9 @@
 /* freed.c - see freed.h. */
 #include "preload/freed.h"
 
+#include "allocator/allocator.h"
 #include "allocator/platform.h"
+#include "tracer/format/tables.h"
 
 #define FEW_LOG  8u
 #define MANY_LOG 13u
@@ -11,7 +13,7 @@
 struct entry {
     uint32_t turn;
     uint32_t site, free_site;
-    uint32_t reserved;
+    uint32_t free_frames;
     uint64_t address; /* complemented: a scanner that comes across it must not take it for a reference */
     uint64_t size;
 };
@@ -26,11 +28,22 @@ static struct entry *entry_of(const void *p)
     return all ? &all[hash >> (64 - MANY_LOG)] : &few[hash >> (64 - FEW_LOG)];
 }
 
+static void note_entries(const struct alloc_ledger *ledger)
+{
+    const struct ledger_entry *entry = (const struct ledger_entry *)(const void *)ledger->entries;
+    const unsigned char *p = ledger->first;
+
+    for (uint32_t i = 0; i < ledger->count; i++, entry++, p += ledger->block_size)
+        if (entry->state == LEDGER_FREED)
+            freed_note(p, &(struct freed_block){ledger_size(entry), entry->site, entry->free_site, entry->free_frames});
+}
+
 void freed_keep_all(void)
 {
     if (__atomic_load_n(&many, __ATOMIC_RELAXED))
         return;
     /* Metadata memory: known to be the library's own, so never scanned. Without it the few entries do. */
+    alloc_on_ledger_gone(note_entries);
     __atomic_store_n(&many, platform_map_metadata(sizeof(struct entry) << MANY_LOG), __ATOMIC_RELEASE);
 }
 
@@ -47,6 +60,7 @@ void freed_note(const void *p, const struct freed_block *block)
     __atomic_store_n(&entry->size, block->size, __ATOMIC_RELAXED);
     __atomic_store_n(&entry->site, block->site, __ATOMIC_RELAXED);
     __atomic_store_n(&entry->free_site, block->free_site, __ATOMIC_RELAXED);
+    __atomic_store_n(&entry->free_frames, block->free_frames, __ATOMIC_RELAXED);
     __atomic_store_n(&entry->turn, turn + 2, __ATOMIC_RELEASE);
 }
 
@@ -59,6 +73,7 @@ bool freed_find(const void *p, struct freed_block *ret)
         .size = __atomic_load_n(&entry->size, __ATOMIC_RELAXED),
         .site = __atomic_load_n(&entry->site, __ATOMIC_RELAXED),
         .free_site = __atomic_load_n(&entry->free_site, __ATOMIC_RELAXED),
+        .free_frames = __atomic_load_n(&entry->free_frames, __ATOMIC_RELAXED),
     };
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     if ((turn & 1) != 0 || turn != __atomic_load_n(&entry->turn, __ATOMIC_RELAXED) ||

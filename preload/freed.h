@@ -7,8 +7,9 @@
  *
  * The allocator knows a free block by its state while the block's chunk or mapping is there. Once that is unmapped, the
  * address is nobody's, and a second free of it would be told as "no memory that malloc gave out". So frees of page-aligned
- * addresses (every mapping is one) that take the slow path are noted here, 256 of them; while recording, or with harden=1, all
- * frees are, 8192 of them, with the two stacks, which the ledger forgets when a pool is given back.
+ * addresses (every mapping is one) that take the slow path are noted here, 256 of them; while recording, or with harden=1,
+ * there is room for 8192, with the two stacks: of all frees with harden=1; while recording, of those that the ledger forgets:
+ * spans, mappings, what other threads freed, and the blocks of a pool that is given back.
  *
  * It is a hint for messages, asked only when a free has failed already: an entry may be missing, overwritten by a newer
  * one, or older than a mapping of the program's own at the same address.
@@ -27,9 +28,10 @@
 struct freed_block {
     uint64_t size;            /* as asked for, else the capacity; 0: not known */
     uint32_t site, free_site; /* 0: none */
+    uint32_t free_frames;     /* of free_site so many innermost are sure; 0: all */
 };
 
-/* From now on there is room for all frees. When recording starts, and with harden=1; by one thread. */
+/* From now on there is room for many. When recording starts, and with harden=1; by one thread. */
 void freed_keep_all(void);
 
 void freed_note(const void *p, const struct freed_block *block);

@@ -69,7 +69,8 @@ static void suspect_look_up(struct suspect *suspect)
                                                .size_low = (uint32_t)freed.size,
                                                .size_high = (uint16_t)(freed.size >> 32),
                                                .state = LEDGER_FREED,
-                                               .free_site = freed.free_site};
+                                               .free_site = freed.free_site,
+                                               .free_frames = freed.free_frames & 31u};
 }
 
 static uint64_t suspect_size(const struct suspect *suspect)
@@ -154,10 +155,11 @@ static void line_address(struct line *line, uint64_t ip)
     line_hex(line, ip - found.dlfo_link_map->l_addr);
 }
 
-static void say_stack(const char *title, int64_t number, uint32_t site)
+/* The innermost `most` frames. */
+static void say_stack(const char *title, int64_t number, uint32_t site, uint32_t most)
 {
     uint64_t ips[STACK_SHOWN];
-    uint32_t count = record_stack(site, ips, STACK_SHOWN);
+    uint32_t count = record_stack(site, ips, most < STACK_SHOWN ? most : STACK_SHOWN);
     struct line line;
     line_start(&line, title);
     if (number >= 0)
@@ -177,14 +179,16 @@ static void say_stack(const char *title, int64_t number, uint32_t site)
  * taken all the same, since that call has taken its own already. */
 static void say_stacks(const struct suspect *suspect, const char *now, unsigned entries)
 {
+    struct record_caller caller = record_caller();
     bool may_capture = thread_flags.inside <= entries && thread_face.life != THREAD_ENDED;
     thread_enter();
     if (suspect->entry.state != LEDGER_NEVER && suspect->entry.site != 0)
-        say_stack("  the block was allocated by", -1, suspect->entry.site);
+        say_stack("  the block was allocated by", -1, suspect->entry.site, STACK_SHOWN);
     if (suspect_is_freed(suspect) && suspect->entry.free_site != 0)
-        say_stack("  first freed by", -1, suspect->entry.free_site);
+        say_stack("  first freed by", -1, suspect->entry.free_site,
+                  suspect->entry.free_frames ? suspect->entry.free_frames : STACK_SHOWN);
     if (may_capture)
-        say_stack(now, syscall(SYS_gettid), record_capture());
+        say_stack(now, syscall(SYS_gettid), record_capture(&caller), STACK_SHOWN);
     thread_leave();
 }
 

@@ -11,8 +11,9 @@
 #include "preload/face.h"
 
 #include <errno.h>
+#include <string.h>
 
-#include "allocator/fast.h"
+#include "allocator/ledgered.h"
 #include "preload/account.h"
 #include "preload/foreign.h"
 #include "preload/freed.h"
@@ -50,7 +51,7 @@ static inline void *serve(enum alloc_kind kind, size_t size, size_t alignment)
 
 /* A handler that comes in the middle of a recorded call waits for its end (signals.h), or is served unrecorded;
  * `outer` tells which, and where the call's frame is. Pair with recorded_leave(). */
-static inline bool recorded_enter(void)
+static inline __attribute__((always_inline)) bool recorded_enter(void)
 {
     if (thread_flags.inside == 0)
         thread_face.outer = (uintptr_t)__builtin_frame_address(0);
@@ -67,13 +68,21 @@ static inline void recorded_leave(bool outermost)
     thread_leave();
 }
 
-static void note_block(void *p, uint32_t site, size_t size, enum alloc_kind kind)
+static inline void note_block(void *p, void *entry, uint32_t site, size_t size, enum alloc_kind kind, uintptr_t caller)
+{
+    uint8_t flags = delete_is_from_new(caller) ? LEDGER_NEW : 0;
+    if (__builtin_expect(thread_face.ignore_depth, 0))
+        flags |= LEDGER_IGNORED;
+    record_block(entry, p, site, size, kind);
+    if (flags && entry)
+        ((struct ledger_entry *)entry)->flags |= flags;
+}
+
+static void *entry_of(const void *p)
 {
     struct alloc_block block = {0};
     alloc_find(p, &block);
-    record_block(block.ledger, site, size, kind);
-    if (block.ledger && thread_face.ignore_depth)
-        ((struct ledger_entry *)block.ledger)->flags |= LEDGER_IGNORED;
+    return block.ledger;
 }
 
 static COLD void *out_of_memory(void)
@@ -82,26 +91,64 @@ static COLD void *out_of_memory(void)
     return NULL;
 }
 
-static __attribute__((noinline)) void *allocate_recorded(enum alloc_kind kind, size_t size, size_t alignment)
+/* What the fast way does not serve. */
+static __attribute__((noinline)) void *serve_recorded(enum alloc_kind kind, size_t size, size_t alignment, void **ret_entry)
 {
-    bool outermost = recorded_enter(), capture = may_capture(outermost);
-    uint32_t site = capture ? record_capture() : 0;
     void *p = face_state.hardened ? harden_allocate(kind, size, alignment) : serve(kind, size, alignment);
-    if (p && capture)
-        note_block(p, site, size, kind);
-    else if (p)
-        record_missed();
-    recorded_leave(outermost);
+    *ret_entry = p ? entry_of(p) : NULL;
+    return p;
+}
+
+static inline void *served(void *p)
+{
     /* The block's address may be left over in a vector register, where a look at a running thread would take it for a
      * reference. */
     __asm__ volatile("pxor %%xmm0, %%xmm0" ::: "xmm0");
     return p ? p : out_of_memory();
 }
 
+static __attribute__((noinline)) void *allocate_recorded(size_t size, enum alloc_kind kind, size_t alignment)
+{
+    struct record_caller caller = record_caller();
+    bool outermost = recorded_enter(), capture = may_capture(outermost);
+    uint32_t site = capture ? record_capture(&caller) : 0;
+    void *entry, *p = serve_recorded(kind, size, alignment, &entry);
+    if (p && capture)
+        note_block(p, entry, site, size, kind, caller.ip);
+    else if (p)
+        record_missed();
+    recorded_leave(outermost);
+    return served(p);
+}
+
+/* All that the slow paths' beginnings look for, at once: then a call is recorded, and the heap is the thread's own. */
+static inline bool is_plainly_recorded(void)
+{
+    return face_state.plainly_recording && thread_face.life == THREAD_ARMED &&
+           (thread_face.cancels | alloc_thread.attaching | alloc_thread.nested | thread_flags.inside) == 0;
+}
+
+/* The same for most of them. */
+static __attribute__((noinline)) void *allocate_plainly(size_t size, enum alloc_kind kind, size_t alignment)
+{
+    struct record_caller caller = record_caller();
+    (void)recorded_enter();
+    uint32_t site = record_capture(&caller);
+    void *entry, *p = kind <= KIND_CALLOC ? alloc_take_ledgered(size, &entry) : NULL;
+    if (__builtin_expect(!p, 0))
+        p = serve_recorded(kind, size, alignment, &entry);
+    else if (kind == KIND_CALLOC)
+        memset(p, 0, size);
+    if (__builtin_expect(p != NULL, 1))
+        note_block(p, entry, site, size, kind, caller.ip);
+    recorded_leave(true);
+    return served(p);
+}
+
 static __attribute__((noinline)) void *allocate_watched(enum alloc_kind kind, size_t size, size_t alignment)
 {
     if (face_state.recording)
-        return allocate_recorded(kind, size, alignment);
+        return allocate_recorded(size, kind, alignment);
     void *p = face_state.hardened ? harden_allocate(kind, size, alignment)
                                   : account_allocate(kind, size, alignment);
     return p ? p : out_of_memory();
@@ -146,6 +193,8 @@ static COLD void *reallocate_held(void *p, size_t size)
 
 void *allocate(size_t size, enum alloc_kind kind, size_t alignment)
 {
+    if (is_plainly_recorded())
+        return allocate_plainly(size, kind, alignment);
     if (__builtin_expect(thread_face.cancels, 0))
         return allocate_held(size, kind, alignment);
     face_enter();
@@ -166,9 +215,18 @@ static inline enum alloc_status give_back(const struct alloc_block *block, const
     return alloc_free(block->start);
 }
 
+static void note_freed(const void *p, const struct alloc_block *block, const struct ledger_entry *was,
+                       struct record_freer freer)
+{
+    bool known = was->state == LEDGER_LIVE;
+    const struct freed_block freed = {known ? ledger_size(was) : block->capacity, was->site, freer.site, freer.frames};
+    freed_note(p, &freed);
+}
+
 /* The entry is marked before the block is free: afterwards it may be another thread's. An entry that is
  * marked already belongs to a block that was freed before, whatever the free lists can still tell. */
-static enum alloc_status free_recorded(void *p, uint32_t site, struct ledger_entry *ret_entry)
+static __attribute__((noinline)) enum alloc_status free_recorded(void *p, struct record_freer freer,
+                                                                 struct ledger_entry *ret_was)
 {
     struct alloc_block block = {0};
     enum alloc_status status = alloc_find(p, &block);
@@ -177,12 +235,10 @@ static enum alloc_status free_recorded(void *p, uint32_t site, struct ledger_ent
     struct ledger_entry *entry = block.ledger, was = {0};
     if (entry)
         was = *entry;
-    if (!record_free(entry, site))
+    if (!record_free(entry, p, freer))
         return ALLOC_DOUBLE_FREE;
-    *ret_entry = was;
-    const struct freed_block freed = {was.state == LEDGER_LIVE ? ledger_size(&was) : block.capacity, was.site,
-                                      site};
-    freed_note(p, &freed);
+    *ret_was = was;
+    note_freed(p, &block, &was, freer);
     return give_back(&block, &was);
 }
 
@@ -191,7 +247,7 @@ static enum alloc_status free_recorded(void *p, uint32_t site, struct ledger_ent
 static __attribute__((noinline)) enum alloc_status free_noted(void *p)
 {
     bool is_mapping = ((uintptr_t)p & (ALLOC_MAPPING_ALIGNMENT - 1)) == 0;
-    const struct freed_block freed = {is_mapping ? alloc_usable_size(p) : 0, 0, 0};
+    const struct freed_block freed = {.size = is_mapping ? alloc_usable_size(p) : 0};
     enum alloc_status status = alloc_free(p);
     if (status == ALLOC_OK)
         freed_note(p, &freed);
@@ -216,29 +272,72 @@ static COLD void release_wrong(void *p, enum release_call call, enum alloc_statu
     errno = saved;
 }
 
-static __attribute__((noinline)) enum alloc_status release_watched(void *p, enum release_call call)
+static __attribute__((noinline)) enum alloc_status release_unrecorded(void *p)
 {
-    struct ledger_entry entry = {0};
-    if (!face_state.recording)
-        return face_state.hardened ? harden_free(p) : account_release(p);
-    bool outermost = recorded_enter(), capture = may_capture(outermost) && settings_get()->free_stacks;
-    enum alloc_status status = free_recorded(p, capture ? record_capture_free() : 0, &entry);
+    return face_state.hardened ? harden_free(p) : account_release(p);
+}
+
+static COLD void release_mismatched(void *p, enum release_call call, const struct ledger_entry *was)
+{
+    misuse_mismatch(call_name(call), p, was);
+}
+
+static __attribute__((noinline)) void release_recorded(void *p, enum release_call call)
+{
+    struct record_caller caller = record_caller();
+    struct ledger_entry was = {0};
+    struct record_freer freer = {0, 0};
+    bool outermost = recorded_enter();
+    if (may_capture(outermost) && face_state.free_stacks)
+        freer = record_capture_free(&caller);
+    enum alloc_status status = free_recorded(p, freer, &was);
     recorded_leave(outermost);
-    if (status == ALLOC_OK && delete_is_mismatch(call, &entry))
-        misuse_mismatch(call_name(call), p, &entry);
-    return status;
+    if (__builtin_expect(status != ALLOC_OK, 0))
+        release_wrong(p, call, status);
+    else if (__builtin_expect(delete_is_mismatch(call, &was), 0))
+        release_mismatched(p, call, &was);
+}
+
+/* The same for a block of the thread's own. Should it be freed again its entry tells by whom, as long as there is one
+ * (freed.c). */
+static __attribute__((noinline)) void release_plainly(void *p, enum release_call call)
+{
+    struct record_caller caller = record_caller();
+    void *entry;
+    (void)recorded_enter();
+    struct pool *pool = alloc_find_ledgered(p, &entry);
+    const struct ledger_entry *was = entry;
+    if (__builtin_expect(!pool || was->state != LEDGER_LIVE || delete_is_mismatch(call, was), 0)) {
+        recorded_leave(true);
+        release_recorded(p, call);
+        return;
+    }
+    struct record_freer freer = {0, 0};
+    if (face_state.free_stacks)
+        freer = record_capture_free(&caller);
+    record_free_own(entry, p, freer);
+    alloc_give_ledgered(pool, p);
+    recorded_leave(true);
 }
 
 void release(void *p, enum release_call call)
 {
     if (!p)
         return;
+    if (is_plainly_recorded()) {
+        release_plainly(p, call);
+        return;
+    }
     if (__builtin_expect(thread_face.cancels, 0)) {
         release_held(p, call);
         return;
     }
     face_enter();
-    enum alloc_status status = face_state.watched ? release_watched(p, call) : free_plain(p);
+    if (face_state.recording) {
+        release_recorded(p, call);
+        return;
+    }
+    enum alloc_status status = face_state.watched ? release_unrecorded(p) : free_plain(p);
     if (__builtin_expect(status != ALLOC_OK, 0))
         release_wrong(p, call, status);
 }
@@ -254,19 +353,17 @@ static void note_missed(struct ledger_entry *entry, const struct ledger_entry *o
 }
 
 /* The new block's entry. A nested call takes no stack: the block keeps the site it had. */
-static void note_resized(void *q, uint32_t site, size_t size, const struct ledger_entry *old)
+static void note_resized(void *q, void *entry, uint32_t site, size_t size, const struct ledger_entry *old)
 {
-    struct alloc_block block = {0};
-    alloc_find(q, &block);
-    struct ledger_entry *entry = block.ledger;
     if (site != 0)
-        record_block(entry, site, size, KIND_REALLOC);
+        record_block(entry, q, site, size, KIND_REALLOC);
     else if (old->state == LEDGER_LIVE)
-        record_block(entry, old->site, size, (enum alloc_kind)old->kind);
+        record_block(entry, q, old->site, size, (enum alloc_kind)old->kind);
     else
         note_missed(entry, old);
     if (entry)
-        entry->flags |= (old->flags & LEDGER_IGNORED) | (thread_face.ignore_depth ? LEDGER_IGNORED : 0);
+        ((struct ledger_entry *)entry)->flags |=
+            (old->flags & LEDGER_IGNORED) | (thread_face.ignore_depth ? LEDGER_IGNORED : 0);
 }
 
 static inline enum alloc_status resize(const struct alloc_block *block, const struct ledger_entry *was,
@@ -284,20 +381,45 @@ static enum alloc_status resize_recorded(void *p, uint32_t site, size_t size, vo
     enum alloc_status status = alloc_find(p, &block);
     if (status != ALLOC_OK)
         return status;
-    struct ledger_entry old = {0}, *entry = block.ledger;
-    if (entry)
-        old = *entry;
+    struct record_freer freer = {site, 0};
+    struct ledger_entry old, *entry = block.ledger;
     /* Marked now: once it has moved, the old entry may be another thread's. */
-    if (!record_free(entry, site))
+    if (!record_claim(entry, freer, &old))
         return ALLOC_DOUBLE_FREE;
     status = resize(&block, &old, size, ret_block);
-    if (status == ALLOC_OK && *ret_block && *ret_block != p)
-        freed_note(p, &(struct freed_block){ledger_size(&old), old.site, site});
-    if (status == ALLOC_OK && *ret_block)
-        note_resized(*ret_block, site, size, &old);
-    else if (entry)
-        *entry = old;
+    if (status != ALLOC_OK || !*ret_block) {
+        if (entry)
+            *entry = old;
+        return status;
+    }
+    record_claimed(&old);
+    if (*ret_block != p)
+        note_freed(p, &block, &old, freer);
+    note_resized(*ret_block, entry_of(*ret_block), site, size, &old);
     return status;
+}
+
+/* A block of the thread's own, in place or moved to another one; false: nothing was done. */
+static inline bool resize_ledgered(void *p, uint32_t site, size_t size, void **ret_block)
+{
+    void *entry, *copy_s = NULL;
+    struct ledger_entry old;
+    struct pool *pool = alloc_find_ledgered(p, &entry);
+    if (!pool || ((struct ledger_entry *)entry)->state != LEDGER_LIVE)
+        return false;
+    bool stays = alloc_fits_well(size, pool->block_size);
+    void *q = stays ? p : alloc_take_ledgered(alloc_size_to_grow(size, pool->block_size), &copy_s);
+    if (!q)
+        return false;
+    if (!stays)
+        memcpy(q, p, size < pool->block_size ? size : pool->block_size);
+    (void)record_claim(entry, (struct record_freer){site, 0}, &old);
+    record_claimed(&old);
+    if (!stays)
+        alloc_give_ledgered(pool, p);
+    note_resized(q, stays ? entry : copy_s, site, size, &old);
+    *ret_block = q;
+    return true;
 }
 
 /* As free_plain(): a block that moved away was freed. */
@@ -318,6 +440,21 @@ static COLD void *resize_wrong(void *p, size_t size, enum alloc_status status)
     return out_of_memory();
 }
 
+static __attribute__((noinline)) void *reallocate_recorded(void *p, size_t size)
+{
+    struct record_caller caller = record_caller();
+    enum alloc_status status = ALLOC_OK;
+    void *q = NULL;
+    bool plainly = is_plainly_recorded(), outermost = recorded_enter();
+    uint32_t site = may_capture(outermost) ? record_capture(&caller) : 0;
+    if (!plainly || !resize_ledgered(p, site, size, &q))
+        status = resize_recorded(p, site, size, &q);
+    recorded_leave(outermost);
+    if (__builtin_expect(status != ALLOC_OK, 0))
+        return resize_wrong(p, size, status);
+    return q ? q : out_of_memory();
+}
+
 void *reallocate(void *p, size_t size)
 {
     void *q = NULL;
@@ -325,11 +462,9 @@ void *reallocate(void *p, size_t size)
     if (__builtin_expect(thread_face.cancels, 0))
         return reallocate_held(p, size);
     face_enter();
-    if (face_state.recording) {
-        bool outermost = recorded_enter(), capture = may_capture(outermost);
-        status = resize_recorded(p, capture ? record_capture() : 0, size, &q);
-        recorded_leave(outermost);
-    } else if (face_state.watched) {
+    if (face_state.recording)
+        return reallocate_recorded(p, size);
+    if (face_state.watched) {
         status = face_state.hardened ? harden_realloc(p, size, &q) : account_resize(p, size, &q);
     } else {
         status = resize_plain(p, size, &q);

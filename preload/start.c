@@ -236,6 +236,8 @@ __attribute__((constructor)) static void preload_begin(void)
     const char *why = NULL;
     if (recording_start(&why)) {
         freed_keep_all();
+        face_state.free_stacks = settings_get()->free_stacks;
+        face_state.plainly_recording = !face_state.hardened;
         __atomic_store_n(&face_state.recording, true, __ATOMIC_RELEASE);
         __atomic_store_n(&face_state.watched, true, __ATOMIC_RELEASE);
     } else {

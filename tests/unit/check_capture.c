@@ -26,7 +26,7 @@
 /* --- comparing ------------------------------------------------------------------------------------------------ */
 
 /* Counted, not asserted: some comparisons are made in a signal handler. */
-static unsigned compared, quick, disagreements;
+static unsigned compared, quick, known_in_part, disagreements;
 static __thread uint32_t depth_seen, end_seen; /* of this thread's last comparison */
 
 struct chain {
@@ -44,26 +44,35 @@ static void read_chain(uint32_t site, struct chain *ret)
     ret->end = site;
 }
 
-/* From the caller's return address outward. */
-static bool same_from(const struct chain *a, const struct chain *b, uint64_t caller)
-{
-    uint32_t i = 0, j = 0;
+#define INNER 8u /* at least what `b` below has of the recorder's own */
 
-    while (i < a->count && a->ips[i] != caller)
-        i++;
+/* `a` begins with the caller's return address, outward from which `b` has the same, `most` frames of it. Of a stack that
+ * is cut, or just not, `b` has fewer. */
+static bool same_from(const struct chain *a, const struct chain *b, uint64_t caller, uint32_t most)
+{
+    uint32_t j = 0;
+
     while (j < b->count && b->ips[j] != caller)
         j++;
-    depth_seen = b->count - j;
+    uint32_t count = b->count - j;
+    depth_seen = count;
     end_seen = b->end;
-    return i < a->count && a->end == b->end && a->count - i == b->count - j &&
-           memcmp(a->ips + i, b->ips + j, (a->count - i) * sizeof(a->ips[0])) == 0;
+    if (most <= a->count && most <= count)
+        return memcmp(a->ips, b->ips + j, most * sizeof(a->ips[0])) == 0;
+    bool all = a->end == b->end && a->count == count;
+    bool fewer = b->end == SITE_END_CUT && count > 0 && count <= a->count && count + INNER > DEPTH;
+    if (!all && !fewer)
+        return false;
+    return memcmp(a->ips, b->ips + j, count * sizeof(a->ips[0])) == 0;
 }
 
 static NOINLINE void compare(void)
 {
-    static __thread struct chain one, other;
+    static __thread struct chain rough, one, other;
     struct context *context = context_get();
-    uint32_t site = capture_quickly(context);
+    struct record_caller caller = record_caller();
+    uint32_t frames, rough_site = capture_roughly(context, &caller, &frames);
+    uint32_t site = capture_quickly(context, &caller);
 
     __atomic_add_fetch(&compared, 1, __ATOMIC_RELAXED);
     if (site == 0)
@@ -71,8 +80,12 @@ static NOINLINE void compare(void)
     __atomic_add_fetch(&quick, 1, __ATOMIC_RELAXED);
     read_chain(site, &one);
     read_chain(capture_in_full(context, DEPTH, false), &other);
-    if (!same_from(&one, &other, (uintptr_t)__builtin_return_address(0)))
+    if (!same_from(&one, &other, caller.ip, UINT32_MAX))
         __atomic_add_fetch(&disagreements, 1, __ATOMIC_RELAXED);
+    read_chain(rough_site, &rough);
+    if (rough_site && !same_from(&rough, &other, caller.ip, frames ? frames : UINT32_MAX))
+        __atomic_add_fetch(&disagreements, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&known_in_part, rough_site && frames, __ATOMIC_RELAXED);
 }
 
 static void expect_agreement(unsigned at_least)
@@ -247,19 +260,36 @@ static NOINLINE int deep(unsigned depth)
     return below + 1;
 }
 
-/* Past the limit a stack is taken in full; back above it, all is as before. */
-START_TEST(stacks_deeper_than_the_limit_are_left_to_whole_walks)
+/* Past the limit a stack is its innermost frames; back above it, all is as before. */
+START_TEST(a_stack_deeper_than_the_limit_is_its_innermost_frames)
 {
     deep(200);
-    ck_assert_uint_eq(quick, 1);
     deep(10000);
-    ck_assert_uint_eq(quick, 1);
+    ck_assert_uint_eq(end_seen, SITE_END_CUT);
     deep(250);
-    deep(250);
-    ck_assert_uint_eq(quick, 3);
-    expect_agreement(4);
     ck_assert_uint_gt(depth_seen, 250);
     ck_assert_uint_eq(end_seen, SITE_END_COMPLETE);
+    ck_assert_uint_eq(quick, 3);
+    expect_agreement(3);
+}
+END_TEST
+
+static NOINLINE int looked_at_all_the_way(int depth, int more)
+{
+    compare();
+    int below = depth > 0 ? looked_at_all_the_way(depth - 1, more) : 0;
+    if (depth % 100 == 50 && more > 0)
+        below += looked_at_all_the_way(90, more - 1);
+    compare();
+    BARRIER();
+    return below + 1;
+}
+
+START_TEST(down_and_up_across_the_limit)
+{
+    looked_at_all_the_way(2500, 1);
+    ck_assert_uint_eq(quick, compared);
+    expect_agreement(5000);
 }
 END_TEST
 
@@ -360,7 +390,8 @@ int main(void)
     tcase_add_test(tests, threads_do_not_believe_their_predecessors);
     tcase_add_test(tests, an_outer_return_address_alone_tells_two_stacks);
     tcase_add_test(tests, frames_that_a_jump_left_are_forgotten);
-    tcase_add_test(tests, stacks_deeper_than_the_limit_are_left_to_whole_walks);
+    tcase_add_test(tests, a_stack_deeper_than_the_limit_is_its_innermost_frames);
+    tcase_add_test(tests, down_and_up_across_the_limit);
     tcase_add_test(tests, through_a_signal_s_frame);
     tcase_add_test(tests, coroutines_have_their_own_stacks);
     suite_add_tcase(suite, tests);

@@ -64,10 +64,21 @@ END_TEST
 static uint32_t path_of(uint64_t seed, unsigned depth)
 {
     uint32_t site = SITE_END_COMPLETE;
+    uint64_t path = sites_path_of_end(SITE_END_COMPLETE);
 
-    for (unsigned i = 0; i < depth; i++)
-        site = sites_find(0x10000 + seed * 977 + i, site, (uint32_t)(seed % 7));
+    for (unsigned i = 0; i < depth; i++) {
+        uint64_t ip = 0x10000 + seed * 977 + i;
+
+        path = sites_path(path, ip);
+        site = sites_find(path, ip, site, (uint32_t)(seed % 7));
+    }
+    ck_assert_uint_eq(sites_known(path), site);
     return site;
+}
+
+static uint32_t site_below(enum site_end end, uint64_t ip)
+{
+    return sites_find(sites_path(sites_path_of_end(end), ip), ip, end, 1);
 }
 
 START_TEST(equal_stacks_have_one_site_and_others_another)
@@ -75,8 +86,8 @@ START_TEST(equal_stacks_have_one_site_and_others_another)
     ck_assert_uint_eq(path_of(1, 9), path_of(1, 9));
     ck_assert_uint_ne(path_of(1, 9), path_of(1, 8));
     ck_assert_uint_ne(path_of(1, 9), path_of(2, 9));
-    ck_assert_uint_ne(sites_find(0x42, SITE_END_COMPLETE, 1), sites_find(0x42, SITE_END_COMPLETE, 2));
-    ck_assert_uint_ne(sites_find(0x42, SITE_END_COMPLETE, 1), sites_find(0x42, SITE_END_CUT, 1));
+    ck_assert_uint_ne(site_below(SITE_END_COMPLETE, 0x42), site_below(SITE_END_COMPLETE, 0x43));
+    ck_assert_uint_ne(site_below(SITE_END_COMPLETE, 0x42), site_below(SITE_END_CUT, 0x42));
 }
 END_TEST
 
@@ -308,17 +319,18 @@ START_TEST(a_ledger_entry_holds_site_size_and_kind_and_survives_free)
     struct ledger_entry entry = {0};
     const size_t size = 0x123456789abcu;
 
-    record_block(&entry, 77, size, KIND_CALLOC);
+    record_block(&entry, &entry, 77, size, KIND_CALLOC);
     ck_assert_uint_eq(entry.site, 77);
     ck_assert_uint_eq(ledger_size(&entry), size);
     ck_assert_uint_eq(entry.kind, KIND_CALLOC);
     ck_assert_uint_eq(entry.state, LEDGER_LIVE);
-    ck_assert(record_free(&entry, 78));
+    ck_assert(record_free(&entry, &entry, (struct record_freer){78, 3}));
     ck_assert_uint_eq(entry.site, 77);
     ck_assert_uint_eq(ledger_size(&entry), size);
     ck_assert_uint_eq(entry.state, LEDGER_FREED);
     ck_assert_uint_eq(entry.free_site, 78);
-    ck_assert(!record_free(&entry, 79)); /* the first one stays named */
+    ck_assert_uint_eq(entry.free_frames, 3);
+    ck_assert(!record_free(&entry, &entry, (struct record_freer){79, 0})); /* the first one stays named */
     ck_assert_uint_eq(entry.free_site, 78);
 }
 END_TEST

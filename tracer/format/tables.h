@@ -4,6 +4,7 @@
  *
  *   struct record_root
  *      |-- sites: nodes in segments, node = (ip, parent node, module); a site id is its innermost frame's node
+ *      |-- tallies: a list of threads, each with a table (open addressing) of what its calls did, by site
  *      |-- modules: entries in one array; an entry is never changed into another module, only marked unloaded
  *      '-- ledger entries: one per block, in the allocator's ledger (struct ledger_entry)
  *
@@ -18,7 +19,7 @@
 #include <stdint.h>
 
 #define RECORD_MAGIC          0x31444345524c5448ull /* "HTLRECD1" */
-#define RECORD_LAYOUT_VERSION 3u
+#define RECORD_LAYOUT_VERSION 4u
 
 /* Kinds of allocation, in ledger_entry.kind. */
 enum alloc_kind {
@@ -38,18 +39,21 @@ enum ledger_state { LEDGER_NEVER, LEDGER_LIVE, LEDGER_FREED };
 #define LEDGER_IGNORED 1u
 /* The library's own: the last page of the block faults (harden=1). */
 #define LEDGER_GUARDED 2u
+/* libstdc++'s operator new called malloc. */
+#define LEDGER_NEW 4u
 
 struct ledger_entry {
     uint32_t site;     /* 0: none */
     uint32_t size_low; /* the size asked for, 48 bits */
     uint16_t size_high;
-    uint8_t kind;  /* enum alloc_kind */
-    uint8_t state; /* enum ledger_state */
+    uint8_t kind : 3;        /* enum alloc_kind */
+    uint8_t free_frames : 5; /* LEDGER_FREED: of free_site so many innermost frames are known; 0: all */
+    uint8_t state;           /* enum ledger_state */
     union {
         struct { /* LEDGER_LIVE */
             uint8_t
                 generation; /* forks between the recording's first process and the one that allocated, saturating */
-            uint8_t flags; /* LEDGER_IGNORED, LEDGER_GUARDED */
+            uint8_t flags; /* LEDGER_* above */
             uint8_t reserved[2];
         };
         uint32_t
@@ -72,8 +76,9 @@ enum site_end {
     SITE_FIRST = 16,       /* the first real node */
 };
 
+/* All zero: an id that was given out and never used. */
 struct site_node {
-    uint64_t ip;     /* return address, or the exact pc in a signal frame */
+    uint64_t ip;     /* return address, or the exact pc in a signal frame, + 1 */
     uint32_t parent; /* the caller's node, or an enum site_end; always < this node's id */
     uint32_t module; /* index into modules, or MODULE_NONE */
 };
@@ -108,25 +113,47 @@ struct module_entry {
     uint8_t build_id[MODULE_BUILD_ID_MAX];
 };
 
-/* What one thread did, and those that had its place before it. Its words are the thread's own, and only grow. */
-struct record_tally {
-    uint64_t next; /* address of another one, or 0. Constant once linked */
+/* What one thread did with blocks of a site: allocated there, or freed wherever. A thread that only frees has more frees
+ * than allocations here; only sums over all threads are counts of blocks. */
+struct site_tally {
+    uint32_t site; /* 0: unused */
+    uint32_t reserved;
     uint64_t allocations, frees;
+    uint64_t bytes, freed_bytes; /* asked for */
+    uint64_t temporary;          /* freed by the thread before it allocated again */
+    uint64_t peak;               /* most of bytes - freed_bytes, by this thread's own calls */
+    uint64_t reserved_2;
+};
+_Static_assert(sizeof(struct site_tally) == 64, "one line");
+
+/* Open addressing, at most half full; where a site is looked for first is its number's hash. */
+struct tally_table {
+    uint64_t capacity; /* of `tally`, a power of two. Constant */
+    uint64_t reserved[7];
+    struct site_tally tally[];
+};
+
+/* Of one thread, and those that had its place before it. All of it is written by the thread alone, in recorded calls. */
+struct thread_tallies {
+    uint64_t next;        /* address of another one, or 0. Constant once linked */
+    uint64_t table;       /* address of its struct tally_table. A larger one holds all that the last one held (release) */
+    uint64_t allocations; /* without a place in the table, since memory was out */
+    uint64_t frees;
 };
 
 struct record_root {
     uint64_t magic;
     uint32_t version;
     uint32_t generation;                  /* of this process, see ledger_entry */
-    uint32_t site_count;                  /* nodes with id < site_count are complete (release store) */
-    uint32_t module_count;                /* likewise */
+    uint32_t site_count;                  /* ids given out are below */
+    uint32_t module_count;                /* modules below are complete (release store) */
     uint64_t site_segment[SITE_SEGMENTS]; /* addresses, 0 when not mapped yet */
     uint64_t modules;                     /* address of struct module_entry[module_capacity] */
     uint32_t module_capacity;
     uint32_t depth_limit;
     uint64_t allocations,
         frees;           /* events recorded by threads that have no tally. A reader adds the tallies */
-    uint64_t tallies;    /* address of the newest struct record_tally; release store */
+    uint64_t tallies;    /* address of the newest struct thread_tallies; release store */
     uint64_t unrecorded; /* allocations made while the recorder was busy in the same thread */
     char unwinder[32];   /* which backend walks, for the report */
     uint64_t stack_checks, stack_mismatches; /* check_stacks=N */

@@ -97,22 +97,46 @@ static bool load_annotations(struct image *image)
     return true;
 }
 
-#define TALLIES_MAX (1u << 20) /* more threads at once than any system has: the list was overwritten */
+#define THREADS_MAX        (1u << 20) /* more at once than any system has: the list was overwritten */
+#define TALLY_CAPACITY_MAX (1u << 28)
+#define TALLIES_AT_ONCE    64u
+
+static bool add_table(struct image *image, uint64_t at)
+{
+    struct record_root *root = &image->record;
+    struct site_tally tally[TALLIES_AT_ONCE];
+    struct tally_table table;
+    if (!memory_read(&image->memory, at, &table, sizeof(table)) || table.capacity > TALLY_CAPACITY_MAX)
+        return false;
+    at += sizeof(table);
+    for (uint64_t left = table.capacity; left > 0;) {
+        uint64_t count = left < TALLIES_AT_ONCE ? left : TALLIES_AT_ONCE;
+        if (!memory_read(&image->memory, at, tally, count * sizeof(tally[0])))
+            return false;
+        for (uint64_t i = 0; i < count; i++) {
+            root->allocations += tally[i].allocations;
+            root->frees += tally[i].frees;
+        }
+        at += count * sizeof(tally[0]);
+        left -= count;
+    }
+    return true;
+}
 
 static void add_tallies(struct image *image)
 {
     struct record_root *root = &image->record;
-    struct record_tally tally;
+    struct thread_tallies thread;
     uint64_t at = root->tallies;
 
-    for (uint32_t i = 0; at != 0 && i < TALLIES_MAX; i++, at = tally.next) {
-        if (!memory_read(&image->memory, at, &tally, sizeof(tally))) {
+    for (uint32_t i = 0; at != 0 && i < THREADS_MAX; i++, at = thread.next) {
+        if (!memory_read(&image->memory, at, &thread, sizeof(thread)) || !add_table(image, thread.table)) {
             image_note(image,
-                       "a thread's tally cannot be read: there were more allocations and frees than is said");
+                       "a thread's tallies cannot be read: there were more allocations and frees than is said");
             return;
         }
-        root->allocations += tally.allocations;
-        root->frees += tally.frees;
+        root->allocations += thread.allocations;
+        root->frees += thread.frees;
     }
 }
 

@@ -1,20 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 #include "tracer/record/capture.h"
 
-#include <string.h>
+#include <errno.h>
 
 #include "tracer/record/rules.h"
 #include "tracer/record/sites.h"
 
+#define COLD   __attribute__((noinline, cold))
+#define INLINE inline __attribute__((always_inline))
+
+/* Of a stack that is cut, so many frames more than are shown are walked and kept: that many returns and calls later they
+ * are still enough. */
+#define FRAMES_AT_ONCE 64u
+_Static_assert(RECORD_DEPTH_MAX + FRAMES_AT_ONCE < FRAMES_MAX, "there is room for some calls, too");
+
+/* A rough capture steps over so many new frames at most, and reads again what led to so many older ones. */
+#define ROUGH_FRESH 8u
+#define ROUGH_KNOWN 7u
+
 typedef uint64_t __attribute__((may_alias)) any_word;
 
-static struct code_object self; /* both constant after capture_start */
+static struct code_object self; /* constant after capture_start, all */
 static uint32_t limit;
+static struct record_root *root;
 
-void capture_start(const struct code_object *library, uint32_t depth_limit)
+void capture_start(const struct code_object *library, struct record_root *record_root)
 {
     self = *library;
-    limit = depth_limit;
+    root = record_root;
+    limit = root->depth_limit;
 }
 
 static bool is_ours(uint64_t ip)
@@ -26,18 +40,20 @@ static bool is_ours(uint64_t ip)
 
 /* Frames are told without asking whose code they are. What is unloaded unseen (libc's own plugins) shows when other code
  * at that place is walked for the first time: the epoch is then another, and this walk is made again. */
-static bool refresh(struct context *context)
+static COLD bool refresh_now(struct context *context, uint32_t now)
 {
-    uint32_t now = modules_epoch();
-
-    if (__builtin_expect(context->epoch == now, 1))
-        return false;
     context->last_count = 0;
-    memset(context->known, 0, sizeof(context->known));
     context->low = context->high = 0;
     context->unwinder->forget(context->state, now);
     context->epoch = now;
     return true;
+}
+
+static inline bool refresh(struct context *context)
+{
+    uint32_t now = modules_epoch();
+
+    return __builtin_expect(context->epoch != now, 0) && refresh_now(context, now);
 }
 
 /* --- sites ------------------------------------------------------------------------------------------------ */
@@ -49,39 +65,53 @@ static uint32_t module_of(struct context *context, uint64_t ip)
     return code_find(ip - 1, &object) ? modules_find(&context->modules, &object) : MODULE_NONE;
 }
 
-/* Of a frame whose callers' site is `parent`. */
-static uint32_t site_of(struct context *context, uint64_t ip, uint32_t parent)
+/* A return address, or what is told like one. */
+static inline uint64_t shown_ip(const struct unwind_place *frame)
 {
-    uint32_t hash = (uint32_t)((ip ^ (uint64_t)parent << 20) * 0x9e3779b97f4a7c15u >> (64 - KNOWN_SITES_LOG));
-    struct known_site *known = &context->known[hash];
-
-    if (__builtin_expect(known->ip != ip || known->parent != parent, 0))
-        *known = (struct known_site){ip, parent, sites_find(ip, parent, module_of(context, ip))};
-    return known->site;
+    return frame->ip + frame->exact;
 }
 
-/* --- what is as it was --------------------------------------------------------------------------------------- */
-
-/* The words that led from frame `at` outward are as they were; otherwise *ret_rest is how many outermost frames may still
- * be met: the one that the word led to, too, for its place may be reached by other words. */
-static bool is_unchanged(const struct context *context, uint32_t at, uint32_t *ret_rest)
+/* Of a frame seen for the first time in a stack that was, or not. */
+static uint32_t site_of(struct context *context, uint64_t path, uint64_t ip, uint32_t parent)
 {
-    const struct unwind_word *words = context->words;
-    uint32_t i = at > 0 ? context->last[at - 1].words_end : context->end_words;
+    uint32_t site = sites_known(path);
 
-    while (i > 0 && *(const any_word *)(uintptr_t)words[i - 1].at == words[i - 1].value)
-        i--;
-    if (__builtin_expect(i == 0, 1))
-        return true;
-    while (at > 0 && context->last[at - 1].words_end >= i)
-        at--;
-    *ret_rest = at + 1;
-    return false;
+    return site ? site : sites_find(path, ip, parent, module_of(context, ip));
 }
 
-static inline bool is_same_frame(const struct unwind_place *a, const struct unwind_place *b)
+/* Of the last stack as it is kept, all of it. */
+static COLD uint32_t make_site(struct context *context, enum site_end end)
 {
-    return a->rsp == b->rsp && a->ip == b->ip && a->rbp == b->rbp && a->exact == b->exact;
+    uint32_t site = end;
+
+    for (uint32_t i = 0; i < context->last_count && site != SITE_END_NO_STACK; i++) {
+        struct last_frame *frame = &context->last[i];
+
+        if (frame->site == 0)
+            frame->site = site_of(context, frame->path, shown_ip(&frame->at), site);
+        site = frame->site;
+    }
+    return site;
+}
+
+/* Of its innermost frames alone, as many as a stack may have. */
+static uint32_t site_of_cut(struct context *context)
+{
+    const struct last_frame *frame = &context->last[context->last_count - limit];
+    uint64_t path = sites_path_of_end(SITE_END_CUT);
+    uint32_t site = SITE_END_CUT;
+
+    for (uint32_t i = 0; i < limit; i++)
+        path = sites_path(path, shown_ip(&frame[i].at));
+    uint32_t known = sites_known(path);
+    if (__builtin_expect(known != 0, 1))
+        return known;
+    path = sites_path_of_end(SITE_END_CUT);
+    for (uint32_t i = 0; i < limit && site != SITE_END_NO_STACK; i++) {
+        path = sites_path(path, shown_ip(&frame[i].at));
+        site = site_of(context, path, shown_ip(&frame[i].at), site);
+    }
+    return site;
 }
 
 /* --- walking ------------------------------------------------------------------------------------------------- */
@@ -90,26 +120,35 @@ struct walk {
     struct context *context;
     struct unwind_place at;
     enum unwind_step result;
-    struct unwind_reads reads; /* that led to `at` */
-    uint32_t base;             /* outermost frames of `last` that are this stack's, too */
-    uint32_t fresh;            /* inner frames that are new, context->fresh[0] the innermost */
-    uint32_t words;            /* context->fresh_words in use */
+    struct rule rule; /* of the last step */
+    bool plain;       /* it was made here, by that */
+    bool cut;         /* nobody asked where the stack ends */
+    uint32_t base;    /* outermost frames of `last` that are this stack's, too */
+    uint32_t fresh;   /* inner frames that are new, context->fresh[0] the innermost */
+    uint32_t words;   /* context->fresh_words in use */
+};
+
+struct step_call {
+    struct context *context;
+    struct unwind_place *at;
+    enum unwind_step result;
+    struct unwind_reads reads;
 };
 
 static void run_step(void *arg)
 {
-    struct walk *walk = arg;
+    struct step_call *call = arg;
 
-    walk->result = walk->context->unwinder->step(walk->context->state, &walk->at, &walk->reads);
+    call->result = call->context->unwinder->step(call->context->state, call->at, &call->reads);
 }
 
-static __attribute__((noinline)) void step_apart(struct walk *walk)
+static void step_apart(struct step_call *call)
 {
-    struct context *context = walk->context;
+    struct context *context = call->context;
     uint64_t ip, registers[UNWIND_REGISTERS];
 
     context_walk_begin(context);
-    context_run_on_stack(run_step, walk, context->stack_top, &ip, registers);
+    context_run_on_stack(run_step, call, context->stack_top, &ip, registers);
     context_walk_end(context);
     context->unwinder->readable(context->state, &context->low, &context->high);
 }
@@ -134,7 +173,7 @@ static inline void push_word(struct walk *walk, uint64_t address, uint64_t value
 }
 
 /* A plain frame whose rule is known, on a stack that is known; false: nothing was done. */
-static inline bool step_here(struct walk *walk)
+static INLINE bool step_here(struct walk *walk)
 {
     const struct context *context = walk->context;
     struct unwind_place *at = &walk->at;
@@ -153,60 +192,153 @@ static inline bool step_here(struct walk *walk)
         at->rbp = word_at(rbp_at);
         push_word(walk, rbp_at, at->rbp);
     }
+    walk->rule = rule;
+    walk->plain = true;
     walk->result = at->ip ? UNWIND_STEPPED : UNWIND_LAST;
     return true;
 }
 
-/* Any frame. false: its words would leave too little room for those of as many plain frames as may follow. */
-static __attribute__((noinline)) bool step_anyhow(struct walk *walk)
+/* A frame that cannot be stepped here, yet: by now its rule and its part of the stack may be known. false: its words would
+ * leave too little room for those of as many plain frames as may follow. */
+static COLD bool step_anyhow(struct walk *walk)
 {
-    const struct unwind_reads *reads = &walk->reads;
+    struct context *context = walk->context;
+    struct unwind_place before = walk->at, after = walk->at;
+    struct step_call call = {.context = context, .at = &after};
+    uint64_t pc = before.exact ? before.ip : before.ip - 1;
 
-    step_apart(walk);
-    if (walk->words + UNWIND_READS + 2 * (RECORD_DEPTH_MAX - walk->fresh) > WORDS_MAX)
+    if (rules_get(pc, context->epoch).kind == RULE_UNKNOWN)
+        (void)module_of(context, shown_ip(&before)); /* whoever was at its place before is gone */
+    step_apart(&call);
+    if (step_here(walk))
+        return true;
+    walk->at = after;
+    walk->result = call.result;
+    walk->plain = false;
+    walk->rule = rules_get(pc, context->epoch);
+    const struct unwind_reads *reads = &call.reads;
+    if (walk->words + UNWIND_READS + 2 * (FRAMES_MAX - walk->fresh) > WORDS_MAX)
         return false;
     if (reads->count > UNWIND_READS)
-        push_word(walk, (uintptr_t)&walk->context->never, 1);
+        push_word(walk, (uintptr_t)&context->never, 1);
     for (uint32_t i = 0; i < reads->count && reads->count <= UNWIND_READS; i++)
         push_word(walk, reads->word[i].at, reads->word[i].value);
     return true;
 }
 
+/* The walk is handed on as a copy: what nobody else has seen can stay in registers. */
+static INLINE bool step(struct walk *walk)
+{
+    if (__builtin_expect(step_here(walk), 1))
+        return true;
+    struct walk apart = *walk;
+    bool stepped = step_anyhow(&apart);
+    *walk = apart;
+    return stepped;
+}
+
+/* The last step did. Where the rule says that nothing is outside, or no rule is, nothing but ip was looked at. */
+static INLINE bool depends_on_rbp(const struct walk *walk)
+{
+    enum rule_kind kind = walk->rule.kind;
+
+    if (__builtin_expect(walk->plain, 1))
+        return walk->rule.cfa_from_rbp;
+    return kind != RULE_LAST && kind != RULE_NO_INFO &&
+           !(kind == RULE_UNKNOWN && walk->result == UNWIND_NO_INFO);
+}
+
 /* Out of the library, whose frames nobody wants to see. They are gone the next time, and not kept. */
-static bool leave_library(struct walk *walk)
+static COLD bool leave_library(struct walk *walk)
 {
     for (uint32_t i = 0; i < OWN_FRAMES; i++) {
         if (!is_ours(walk->at.ip))
             return true;
-        if (!step_here(walk) && !step_anyhow(walk))
+        if (!step(walk) || walk->result != UNWIND_STEPPED)
             return false;
         walk->words = 0;
-        if (walk->result != UNWIND_STEPPED)
-            return false;
     }
     return false;
 }
 
+static INLINE bool begin(struct walk *walk, struct context *context, const struct record_caller *from)
+{
+    *walk = (struct walk){.context = context, .at = {.ip = from->ip, .rsp = from->rsp, .rbp = from->rbp}, .plain = true};
+    if (__builtin_expect(!is_ours(from->ip), 1))
+        return true;
+    struct walk apart = *walk;
+    bool left = leave_library(&apart);
+    *walk = apart;
+    return left;
+}
+
+/* --- what is as it was --------------------------------------------------------------------------------------- */
+
+static INLINE bool is_same_frame(const struct last_frame *last, const struct unwind_place *at)
+{
+    return last->at.rsp == at->rsp && last->at.ip == at->ip && last->at.exact == at->exact &&
+           (!last->needs_rbp || last->at.rbp == at->rbp);
+}
+
+/* How many words led to frame `at` of the last stack and all outer ones; before its outermost: that it ended there. */
+static inline uint32_t words_to(const struct context *context, uint32_t at)
+{
+    return at > 0 ? context->last[at - 1].words_end : context->end_words;
+}
+
+/* From the frame last[base - 1] outward: the words that led to the next `most` frames, or all, are as they were. Otherwise
+ * false, and *ret_rest is how many outermost frames may still be met: the one that the word led to, too, for its place may
+ * be reached by other words. */
+static INLINE bool is_unchanged(const struct context *context, uint32_t base, uint32_t most, uint32_t *ret_rest)
+{
+    const struct unwind_word *word = context->words + words_to(context, base - 1), *end = context->words;
+
+    if (__builtin_expect(base > most + 1, 0))
+        end += context->last[base - most - 2].words_end;
+    for (; word != end; word--)
+        if (word_at(word[-1].at) != word[-1].value)
+            break;
+    if (__builtin_expect(word == end, 1))
+        return true;
+    while (base > 1 && context->words + context->last[base - 2].words_end >= word)
+        base--;
+    *ret_rest = base;
+    return false;
+}
+
 /* Frames outward until one is met whose rest is known, or the stack ends. false: it cannot be walked so. */
-static bool walk_to_known(struct walk *walk)
+static INLINE bool walk_to_known(struct walk *walk)
 {
     struct context *context = walk->context;
     struct unwind_place *at = &walk->at;
     uint32_t rest = context->last_count;
+    bool plain_way = true;
 
     for (;;) {
         while (rest > 0 && context->last[rest - 1].at.rsp < at->rsp)
             rest--;
-        if (rest > 0 && is_same_frame(&context->last[rest - 1].at, at)) {
+        if (rest > 0 && is_same_frame(&context->last[rest - 1], at)) {
             walk->base = rest;
-            if (is_unchanged(context, rest - 1, &rest))
-                return true;
+            /* One more than is shown: it tells that there are more. */
+            if (walk->fresh > limit || !context->last_is_cut || walk->fresh + rest > limit) {
+                if (is_unchanged(context, rest, limit > walk->fresh ? limit - walk->fresh : 0, &rest))
+                    return true;
+            } else {
+                rest = 0;
+            }
         }
-        if (walk->fresh == limit)
+        if (walk->fresh == limit + FRAMES_AT_ONCE) {
+            walk->cut = true;
+            walk->base = 0;
+            return true;
+        }
+        struct fresh_frame *frame = &context->fresh[walk->fresh++];
+        *frame = (struct fresh_frame){.at = *at, .words_end = walk->words, .plain_way = plain_way};
+        if (!step(walk))
             return false;
-        context->fresh[walk->fresh++] = (struct fresh_frame){*at, walk->words};
-        if (__builtin_expect(!step_here(walk), 0) && !step_anyhow(walk))
-            return false;
+        plain_way = walk->plain;
+        frame->from_rbp = depends_on_rbp(walk);
+        frame->keeps_rbp = walk->plain && !walk->rule.rbp_saved;
         if (walk->result != UNWIND_STEPPED) {
             walk->base = 0;
             return walk->result == UNWIND_LAST || walk->result == UNWIND_NO_INFO;
@@ -214,89 +346,174 @@ static bool walk_to_known(struct walk *walk)
     }
 }
 
+/* --- keeping ------------------------------------------------------------------------------------------------- */
+
 /* Where the stack ended, and the words that said so: a return address of 0 may be another the next time. */
-static uint32_t note_end(const struct walk *walk)
+static enum site_end note_end(const struct walk *walk)
 {
     struct context *context = walk->context;
 
     context->end_words = 0;
+    context->last_is_cut = walk->cut;
+    if (walk->cut)
+        return SITE_END_CUT;
     for (uint32_t i = context->fresh[walk->fresh - 1].words_end; i < walk->words; i++)
         context->words[context->end_words++] = context->fresh_words[i];
     return walk->result == UNWIND_LAST ? SITE_END_COMPLETE : SITE_END_NO_INFO;
 }
 
-/* The words that led to frame `of` of the fresh ones, or to the base's innermost, move to those of the last walk. */
-static uint32_t keep_words(const struct walk *walk, uint32_t of, uint32_t end)
+/* The words from..to led to a frame, and move to those of the last walk; what only told rbp, where it is needed. */
+static inline uint32_t keep_words(struct context *context, uint32_t from, uint32_t to, uint32_t end, bool but_rbp)
 {
-    struct context *context = walk->context;
-    uint32_t from = of == 0 ? 0 : context->fresh[of - 1].words_end;
-    uint32_t to = of < walk->fresh ? context->fresh[of].words_end : walk->words;
-
+    if (but_rbp && to - from == 2)
+        to--;
     while (from < to && end < WORDS_MAX)
         context->words[end++] = context->fresh_words[from++];
     return end;
 }
 
-/* The walk becomes the last one. Returns its site. */
-static uint32_t keep(const struct walk *walk)
+/* The base, which is a frame that was there, was reached in a new way. Returns the words in use. */
+static uint32_t keep_base(const struct walk *walk, bool plain_way)
 {
     struct context *context = walk->context;
-    uint32_t count = walk->base, site, end;
+    struct last_frame *base = &context->last[walk->base - 1];
+    uint32_t from = context->fresh[walk->fresh - 1].words_end;
 
-    context->last_count = 0;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    if (count > 0) {
-        end = count > 1 ? context->last[count - 2].words_end : context->end_words;
-        end = context->last[count - 1].words_end = keep_words(walk, walk->fresh, end);
-        site = context->last[count - 1].site;
-    } else {
-        site = note_end(walk);
-        end = context->end_words;
-    }
-    for (uint32_t i = walk->fresh; i-- > 0; count++) {
-        const struct unwind_place *frame = &context->fresh[i].at;
-
-        site = site_of(context, frame->exact ? frame->ip + 1 : frame->ip, site);
-        end = keep_words(walk, i, end);
-        context->last[count] = (struct last_frame){*frame, site, end};
-    }
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    context->last_count = end < WORDS_MAX ? count : 0;
-    return site;
+    base->words_end = keep_words(context, from, walk->words, words_to(context, walk->base - 1),
+                                 plain_way && !base->needs_rbp);
+    return base->words_end;
 }
 
-static uint32_t capture_once(struct context *context, const struct unwind_place *from)
+/* The walk's new frames become the last stack's. */
+static void keep(const struct walk *walk)
+{
+    struct context *context = walk->context;
+    uint32_t count = walk->base, words;
+    uint64_t path;
+    bool needs;
+
+    if (count > 0) {
+        words = keep_base(walk, walk->plain);
+        path = context->last[count - 1].path;
+        needs = context->last[count - 1].needs_rbp;
+    } else {
+        context->end = note_end(walk);
+        words = context->end_words;
+        path = sites_path_of_end(context->end);
+        needs = false;
+    }
+    for (uint32_t i = walk->fresh; i-- > 0; count++) {
+        const struct fresh_frame *frame = &context->fresh[i];
+
+        needs = frame->from_rbp || (needs && frame->keeps_rbp);
+        path = sites_path(path, shown_ip(&frame->at));
+        words = keep_words(context, i > 0 ? context->fresh[i - 1].words_end : 0, frame->words_end, words,
+                           frame->plain_way && !needs);
+        context->last[count] = (struct last_frame){frame->at, path, 0, words, needs};
+    }
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    context->last_count = words < WORDS_MAX ? count : 0;
+}
+
+/* The site of the last stack. */
+static inline uint32_t last_site(struct context *context)
+{
+    struct last_frame *frame = &context->last[context->last_count - 1];
+
+    if (__builtin_expect(context->last_count > limit, 0))
+        return site_of_cut(context);
+    if (frame->site == 0) {
+        frame->site = sites_known(frame->path);
+        if (__builtin_expect(frame->site == 0, 0))
+            return make_site(context, context->end);
+    }
+    return frame->site;
+}
+
+static INLINE uint32_t capture_once(struct context *context, const struct record_caller *from)
 {
     struct walk walk;
 
-    walk.context = context;
-    walk.at = *from;
-    walk.base = walk.fresh = walk.words = 0;
-    if (!leave_library(&walk) || !walk_to_known(&walk) || walk.base + walk.fresh > limit) {
+    if (!begin(&walk, context, from) || !walk_to_known(&walk)) {
         context->last_count = 0;
         return 0;
     }
-    if (walk.fresh == 0) {
-        /* What lies inside it is gone: it would only be passed by. Its own words are of a frame that is. */
-        context->last_count = walk.base;
-        return context->last[walk.base - 1].site;
+    /* What lies inside of the base is gone: it would only be passed by. Its own words are of a frame that is. */
+    context->last_count = walk.base;
+    if (walk.fresh > 0) {
+        context->last_count = 0;
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        if (walk.base + walk.fresh > FRAMES_MAX)
+            return 0;
+        keep(&walk);
+        if (context->last_count == 0)
+            return 0;
     }
-    uint32_t site = keep(&walk);
-    return site ? site : (uint32_t)SITE_END_NO_STACK;
+    return last_site(context);
 }
 
-__attribute__((noinline)) uint32_t capture_quickly(struct context *context)
+static INLINE uint32_t capture_now(struct context *context, const struct record_caller *from)
 {
-    struct unwind_place here = {.exact = true};
     uint32_t site;
 
-    __asm__ volatile("leaq 0(%%rip), %0\n\tmovq %%rsp, %1\n\tmovq %%rbp, %2"
-                     : "=&r"(here.ip), "=&r"(here.rsp), "=&r"(here.rbp));
     (void)refresh(context);
     do
-        site = capture_once(context, &here);
+        site = capture_once(context, from);
     while (refresh(context));
     return site;
+}
+
+__attribute__((noinline)) uint32_t capture_quickly(struct context *context, const struct record_caller *from)
+{
+    return capture_now(context, from);
+}
+
+/* A frame or two inward of the last stack, which is looked at a little and left as it is. */
+static INLINE uint32_t capture_inside(struct context *context, const struct record_caller *from, uint32_t *ret_frames)
+{
+    struct walk walk;
+    uint32_t rest = context->last_count;
+
+    *ret_frames = 0;
+    if (!begin(&walk, context, from))
+        return 0;
+    for (;;) {
+        while (rest > 0 && context->last[rest - 1].at.rsp < walk.at.rsp)
+            rest--;
+        if (rest == 0)
+            return 0;
+        if (is_same_frame(&context->last[rest - 1], &walk.at))
+            break;
+        if (walk.fresh == ROUGH_FRESH)
+            return 0;
+        context->fresh[walk.fresh++].at = walk.at;
+        if (!step_here(&walk) || walk.result != UNWIND_STEPPED)
+            return 0;
+    }
+    struct last_frame *base = &context->last[rest - 1];
+    uint64_t path = base->path;
+    uint32_t unused;
+    if (context->last_is_cut || rest + walk.fresh > limit || !is_unchanged(context, rest, ROUGH_KNOWN, &unused))
+        return 0;
+    if (rest > ROUGH_KNOWN + 1)
+        *ret_frames = walk.fresh + 1 + ROUGH_KNOWN;
+    if (walk.fresh == 0)
+        return base->site;
+    while (walk.fresh > 0)
+        path = sites_path(path, shown_ip(&context->fresh[--walk.fresh].at));
+    return sites_known(path);
+}
+
+uint32_t capture_roughly(struct context *context, const struct record_caller *from, uint32_t *ret_frames)
+{
+    if (!refresh(context)) {
+        uint32_t site = capture_inside(context, from, ret_frames);
+
+        if (__builtin_expect(site != 0, 1))
+            return site;
+    }
+    *ret_frames = 0;
+    return capture_quickly(context, from);
 }
 
 /* --- whole walks ---------------------------------------------------------------------------------------------- */
@@ -354,8 +571,11 @@ static uint32_t site_of_frames(struct context *context, enum site_end end)
         count = context->frame_limit;
         site = SITE_END_CUT;
     }
-    while (count-- > 0)
-        site = site_of(context, context->frames[count], site);
+    uint64_t path = sites_path_of_end(site);
+    while (count-- > 0 && site != SITE_END_NO_STACK) {
+        path = sites_path(path, context->frames[count]);
+        site = site_of(context, path, context->frames[count], site);
+    }
     return site;
 }
 
@@ -377,4 +597,87 @@ uint32_t capture_in_full(struct context *context, uint32_t most, bool by_rules)
 enum site_end capture_walk(struct context *context, struct unwind_request *request)
 {
     return walk_here(context, request);
+}
+
+/* --- record.h ------------------------------------------------------------------------------------------------- */
+
+/* Tests: is it what a whole walk by libunwind alone finds? */
+static COLD void check_site(struct context *context, uint32_t site)
+{
+    if (context->captures++ % root->check_stacks != 0)
+        return;
+    __atomic_add_fetch(&root->stack_checks, 1, __ATOMIC_RELAXED);
+    if (capture_in_full(context, limit, false) != site)
+        __atomic_add_fetch(&root->stack_mismatches, 1, __ATOMIC_RELAXED);
+}
+
+static COLD uint32_t capture_slowly(struct context *context, uint32_t site)
+{
+    int saved = errno;
+
+    if (site == 0)
+        site = capture_in_full(context, limit, true);
+    else
+        check_site(context, site);
+    errno = saved;
+    return site;
+}
+
+/* The last stack's innermost frame again, and all of the rest: in a loop. */
+static INLINE uint32_t capture_again(const struct context *context, const struct record_caller *from)
+{
+    uint32_t count = context->last_count, unused;
+    const struct last_frame *inner = &context->last[count - 1];
+
+    if (count - 1 >= limit || inner->at.rsp != from->rsp || inner->at.ip != from->ip || inner->at.exact ||
+        (inner->needs_rbp && inner->at.rbp != from->rbp) || context->epoch != modules_epoch())
+        return 0;
+    return is_unchanged(context, count, limit, &unused) ? inner->site : 0;
+}
+
+static __attribute__((noinline)) uint32_t capture_anew(const struct record_caller *from)
+{
+    struct context *context = context_get();
+
+    if (__builtin_expect(!context, 0))
+        return SITE_END_NO_STACK;
+    uint32_t site = capture_now(context, from);
+    if (__builtin_expect(site == 0 || root->check_stacks, 0))
+        return capture_slowly(context, site);
+    return site;
+}
+
+uint32_t record_capture(const struct record_caller *from)
+{
+    const struct context *context = context_of_this_thread();
+
+    if (__builtin_expect(context != NULL, 1) && !root->check_stacks) {
+        uint32_t site = capture_again(context, from);
+
+        if (site != 0)
+            return site;
+    }
+    return capture_anew(from);
+}
+
+static COLD uint32_t capture_freer_slowly(struct context *context)
+{
+    int saved = errno;
+    uint32_t site = capture_in_full(context, RECORD_FREE_DEPTH, true);
+
+    errno = saved;
+    return site;
+}
+
+struct record_freer record_capture_free(const struct record_caller *from)
+{
+    struct record_freer freer = {SITE_END_NO_STACK, 0};
+    struct context *context = context_get();
+
+    if (__builtin_expect(!context, 0))
+        return freer;
+    freer.site = capture_roughly(context, from, &freer.frames);
+    if (__builtin_expect(freer.site == 0, 0))
+        freer.site = capture_freer_slowly(context);
+    return freer;
 }

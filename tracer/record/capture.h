@@ -9,21 +9,22 @@
  *     main         == the same words = main         site 12
  *     _start                           _start       site 4
  *
- * Two captures of a thread mostly share all but their innermost frames. A frame is told by its ip, rsp and rbp. If one of
- * the last walk is met again, the next frame outward is what it was if the words that the step read still are: a return
- * address, and rbp, where that came from the stack; for a step that libunwind made, all it read. So one or two comparisons
- * a frame, from the one met outward, show that the whole rest is the same stack, and its site is known. A word that
- * differs ends that, and the walk goes on from there. Each word is compared only after all inner ones: it lies where a
- * walk would read now.
+ * Two captures of a thread mostly share all but their innermost frames. A frame is told by its ip and rsp, and by rbp if
+ * the steps outward from it begin with that. If one of the last walk is met again, the next frame outward is what it was if
+ * the words that the step read still are: a return address, and rbp, where that is needed; for a step that libunwind made,
+ * all it read. So one comparison a frame, or two, from the one met outward, show that the whole rest is the same stack. A
+ * word that differs ends that, and the walk goes on from there. Each word is compared only after all inner ones: it lies
+ * where a walk would read now. By induction the outcome is a whole walk's.
  *
- *     last[i]: frame, site, words_end ---.
+ *     last[i]: frame, path, words_end ---.
  *     words:   | the end | frame 0 | frame 1 | ... |      compared from the right to the left
+ *
+ * That frame and words lead to the next frame is always true of neighbours in `last`, whatever has happened since. So what
+ * was not compared, because only so many frames are shown, or a rough capture was enough, may stay there.
  *
  * Plain frames are stepped here, on the caller's stack; others, and the first step into a page of the stack, by the
  * unwinder on the context's. A walk that needs more registers than rsp and rbp is made in full, and leaves nothing for the
- * next time. So does one that is deeper than the limit, as the site then depends on where it was cut.
- *
- * New frames' sites are looked for in a small cache of the context before the tree.
+ * next time. A stack that is deeper than the limit is known by its innermost frames, which alone are compared.
  *
  * Everything here belongs to the context's thread, and is void when the module list's epoch changes. `last` is empty while
  * it is written: a handler that jumps out in the middle leaves nothing half done.
@@ -35,10 +36,13 @@
 #include "tracer/record/context.h"
 
 /* `self`: the library, whose frames at the inner end are left out. */
-void capture_start(const struct code_object *self, uint32_t depth_limit);
-/* The site of the caller's stack, innermost frames of the library left out; 0 when it cannot be had so, but only by
- * capture_in_full(). Takes some hundred bytes of stack. */
-uint32_t capture_quickly(struct context *context);
+void capture_start(const struct code_object *self, struct record_root *root);
+/* The site of the stack whose innermost frame is `from`, a caller's; the library's own frames are left out. 0 when it
+ * cannot be had so, but only by capture_in_full(). Takes some hundred bytes of stack. */
+uint32_t capture_quickly(struct context *context, const struct record_caller *from);
+/* The same, of which only so many innermost frames as *ret_frames says are sure: 0 says all. For a free, which mostly
+ * belongs to the last allocation's neighbourhood. */
+uint32_t capture_roughly(struct context *context, const struct record_caller *from, uint32_t *ret_frames);
 /* The same by a whole walk with libunwind's steps for every frame, or `by_rules`; the innermost `most` frames. */
 uint32_t capture_in_full(struct context *context, uint32_t most, bool by_rules);
 /* Any walk of the caller's stack: ip and registers of the request are filled in. */

@@ -12,7 +12,7 @@
 
 static struct platform_lock lock; /* guards the list's head and every in_use */
 static struct context *all;       /* written under lock (release), read by fork without it (acquire) */
-static __thread struct context *own;
+__thread struct context *context_own;
 static const struct unwinder *unwinder; /* constant after contexts_start */
 static void (*own_block)(void *block);  /* likewise */
 static uint64_t *tallies;               /* likewise; what it points to: under lock */
@@ -113,42 +113,35 @@ static struct context *new_context(void)
     made->in_use = claim();
     made->unwinder = unwinder;
     made->state = unwinder->new_state(own_block);
-    if (!made->state)
+    if (!made->state || !tally_start(&made->tally))
         return NULL;
     platform_lock(&lock);
     made->next = all;
-    made->tally.next = *tallies;
+    made->tally.shared->next = *tallies;
     __atomic_store_n(&all, made, __ATOMIC_RELEASE);
-    __atomic_store_n(tallies, (uintptr_t)&made->tally, __ATOMIC_RELEASE);
+    __atomic_store_n(tallies, (uintptr_t)made->tally.shared, __ATOMIC_RELEASE);
     platform_unlock(&lock);
     return made;
 }
 
-struct context *context_get(void)
+struct context *context_obtain(void)
 {
-    if (__builtin_expect(own != NULL, 1))
-        return own;
     platform_lock(&lock);
     struct context *context = reuse();
     platform_unlock(&lock);
     if (!context)
         context = new_context();
-    own = context;
+    context_own = context;
     return context;
-}
-
-struct context *context_of_this_thread(void)
-{
-    return own;
 }
 
 void context_release(void)
 {
-    struct context *context = own;
+    struct context *context = context_own;
 
     if (!context)
         return;
-    own = NULL;
+    context_own = NULL;
     context->epoch = 0; /* what the backend knows of this thread's stack is not to be believed on another */
     platform_lock(&lock);
     context->in_use = 0;
@@ -157,8 +150,8 @@ void context_release(void)
 
 void context_abandon(void)
 {
-    if (own)
-        __atomic_store_n(&own->walking, 0, __ATOMIC_RELEASE);
+    if (context_own)
+        __atomic_store_n(&context_own->walking, 0, __ATOMIC_RELEASE);
     context_release();
 }
 
@@ -194,7 +187,7 @@ void contexts_fork_prepare(void)
         open = 0;
     }
     for (struct context *c = __atomic_load_n(&all, __ATOMIC_ACQUIRE); c; c = c->next) {
-        while (c != own && __atomic_load_n(&c->walking, __ATOMIC_SEQ_CST))
+        while (c != context_own && __atomic_load_n(&c->walking, __ATOMIC_SEQ_CST))
             sched_yield();
     }
     platform_lock(&lock);
@@ -216,8 +209,8 @@ void contexts_fork_child(void)
 {
     platform_lock_reset(&lock);
     for (struct context *c = all; c; c = c->next) {
-        c->in_use = c == own;
-        if (c != own)
+        c->in_use = c == context_own;
+        if (c != context_own)
             c->walking = c->epoch = 0;
     }
     __atomic_store_n(&gate, 0, __ATOMIC_SEQ_CST);

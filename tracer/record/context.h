@@ -29,40 +29,45 @@
 
 #include "tracer/record/modules.h"
 #include "tracer/record/record.h"
+#include "tracer/record/tally.h"
 #include "tracer/record/unwind.h"
 
 /* A walk takes about 10 KB. The rest is for signal frames, 3 KiB each, and their handlers: who interrupts a walk runs
  * here too. */
 #define CONTEXT_STACK_SIZE (128u * 1024u)
 
-#define OWN_FRAMES      16u /* at most so many of the library's at the inner end of a stack */
-#define WORDS_MAX       (3u * RECORD_DEPTH_MAX)
-#define KNOWN_SITES_LOG 10u
+#define OWN_FRAMES 16u /* at most so many of the library's at the inner end of a stack */
+
+/* As many frames are kept as a stack may have and, of a deeper one, some more, so that they are not walked anew at every
+ * call or return. */
+#define FRAMES_MORE 256u
+#define FRAMES_MAX  (RECORD_DEPTH_MAX + FRAMES_MORE)
+#define WORDS_MAX   (3u * FRAMES_MAX)
 
 struct last_frame {
     struct unwind_place at;
-    uint32_t site;      /* of this frame and all outer ones */
+    uint64_t path;      /* of this frame and all outer ones (sites.h) */
+    uint32_t site;      /* of it, 0: not looked for yet */
     uint32_t words_end; /* words[0 .. words_end) led to this frame and all outer ones */
+    bool needs_rbp;     /* what is outside of it depends on the frame's rbp */
 };
 
 /* A frame of the capture going on. */
 struct fresh_frame {
     struct unwind_place at;
     uint32_t words_end; /* fresh_words[that of the inner frame .. words_end) led to this one */
-};
-
-struct known_site {
-    uint64_t ip;
-    uint32_t parent, site;
+    bool plain_way;     /* one step led here whose first word is the return address and whose second is rbp */
+    bool from_rbp;      /* its rule begins with rbp */
+    bool keeps_rbp;     /* its rule says that the caller's rbp is the same */
 };
 
 struct context {
-    struct record_tally tally; /* of all threads that had this context; owner only */
-    struct context *next;      /* all contexts ever made; constant once linked */
-    uint32_t in_use;           /* 0: free; the owner's claim (platform.h), or 1. Under the list's lock */
-    uint32_t walking;          /* owner writes, forking thread reads (see above) */
-    uint32_t epoch;            /* modules_epoch() the backend's state is good for; owner only */
-    void *state;               /* the backend's; owner only */
+    struct tally tally; /* of all threads that had this context; owner only */
+    struct context *next; /* all contexts ever made; constant once linked */
+    uint32_t in_use;      /* 0: free; the owner's claim (platform.h), or 1. Under the list's lock */
+    uint32_t walking;     /* owner writes, forking thread reads (see above) */
+    uint32_t epoch;       /* modules_epoch() the backend's state is good for; owner only */
+    void *state;          /* the backend's; owner only */
     struct module_cache modules;
     uint32_t captures; /* check_stacks counts them */
     char *stack_top;
@@ -70,15 +75,16 @@ struct context {
 
     /* Of the last capture, outermost frame first (capture.h). */
     uint32_t last_count;
-    struct last_frame last[RECORD_DEPTH_MAX];
-    struct unwind_word words[WORDS_MAX]; /* that led from frame to frame, the outermost frame's first */
+    bool last_is_cut;   /* last[0] has callers that are not here */
+    enum site_end end;  /* how it ended */
     uint32_t end_words;                  /* the first so many say that the stack ended */
-    uint64_t never;     /* 0. A word that is no longer so, for steps whose reads are not known */
-    uint64_t low, high; /* of the stack: readable */
+    uint64_t never;                      /* 0. A word that is no longer so, for steps whose reads are not known */
+    uint64_t low, high;                  /* of the stack: readable */
+    struct last_frame last[FRAMES_MAX];
+    struct unwind_word words[WORDS_MAX]; /* that led from frame to frame, the outermost frame's first */
     /* Of the capture going on: its new frames, innermost first. */
-    struct fresh_frame fresh[RECORD_DEPTH_MAX];
+    struct fresh_frame fresh[FRAMES_MAX];
     struct unwind_word fresh_words[WORDS_MAX];
-    struct known_site known[1u << KNOWN_SITES_LOG];
 
     /* Of a whole walk going on. */
     uint32_t frame_limit;
@@ -89,10 +95,18 @@ struct context {
 /* Once, before the first context: the backend, who is told of its blocks (unwind.h), and where the newest tally is
  * published. */
 void contexts_start(const struct unwinder *backend, void (*own_block)(void *block), uint64_t *tallies);
-/* The calling thread's context, made or reused; NULL when memory is out. */
-struct context *context_get(void);
-/* The same if it was made already, or NULL. */
-struct context *context_of_this_thread(void);
+extern __thread struct context *context_own __attribute__((visibility("hidden")));
+/* The calling thread's context if it was made already, or NULL. */
+static inline struct context *context_of_this_thread(void)
+{
+    return context_own;
+}
+/* The same, made or reused; NULL when memory is out. */
+struct context *context_obtain(void);
+static inline struct context *context_get(void)
+{
+    return __builtin_expect(context_own != NULL, 1) ? context_own : context_obtain();
+}
 /* The calling thread gives its context back. */
 void context_release(void);
 

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 
 #include "allocator/platform.h"
+#include "tracer/record/sites.h"
 
 /* Address space only, until entries are written: 16,384 objects of 96 bytes. Nothing real comes near it. */
 #define MODULE_CAPACITY 16384u
@@ -16,8 +17,7 @@ static struct record_root *root;     /* constant after modules_start */
 static struct module_entry *entries; /* constant after modules_start; [0, root->module_count) are complete */
 static const void **link_maps;       /* under lock: identity of each entry */
 static char *names, *names_end;      /* under lock: where the next path goes */
-static uint32_t epoch = 1; /* any thread, atomic add; a stale read only delays a look-up to the next capture,
-                              whose frames cannot be in code that dlclose was still running in */
+uint32_t modules_epoch_now = 1;
 
 bool modules_start(struct record_root *record_root)
 {
@@ -31,14 +31,9 @@ bool modules_start(struct record_root *record_root)
     return true;
 }
 
-uint32_t modules_epoch(void)
-{
-    return __atomic_load_n(&epoch, __ATOMIC_ACQUIRE);
-}
-
 void modules_changed(void)
 {
-    __atomic_add_fetch(&epoch, 1, __ATOMIC_RELEASE);
+    __atomic_add_fetch(&modules_epoch_now, 1, __ATOMIC_RELEASE);
 }
 
 bool modules_lock_is_mine(void)
@@ -117,6 +112,8 @@ static uint32_t find_or_append(const struct code_object *object)
     const char *name = name_of(object, buffer, sizeof(buffer));
     uint32_t id_length = code_build_id(object, id, sizeof(id));
 
+    bool some_went = false;
+    uint32_t found = MODULE_NONE;
     for (uint32_t i = root->module_count; i-- > 0;) {
         struct module_entry *entry = &entries[i];
 
@@ -125,12 +122,17 @@ static uint32_t find_or_append(const struct code_object *object)
         if (entry->start == object->start && entry->end == object->end &&
             is_same_module(entry, name, id, id_length)) {
             link_maps[i] = object->link_map;
-            return i;
+            found = i;
+            break;
         }
         entry->unloaded = 1;
+        some_went = true;
+    }
+    if (some_went) {
+        sites_forget(entries, root->module_count);
         modules_changed();
     }
-    return append(object, name, id, id_length);
+    return found != MODULE_NONE ? found : append(object, name, id, id_length);
 }
 
 uint32_t modules_find(struct module_cache *cache, const struct code_object *object)

@@ -44,7 +44,13 @@ bool modules_start(struct record_root *root);
 uint32_t modules_find(struct module_cache *cache, const struct code_object *object);
 /* Something may have been unloaded: cached answers are looked up again. */
 void modules_changed(void);
-uint32_t modules_epoch(void);
+/* Any thread, atomic add; a stale read only delays a look-up to the next capture, whose frames cannot be in code that
+ * dlclose was still running in. */
+extern uint32_t modules_epoch_now __attribute__((visibility("hidden")));
+static inline uint32_t modules_epoch(void)
+{
+    return __atomic_load_n(&modules_epoch_now, __ATOMIC_ACQUIRE);
+}
 bool modules_lock_is_mine(void); /* by this very thread */
 void modules_fork_child(void);
 

@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,45 +28,6 @@ static bool is_inside(const struct code_object *object, uint64_t ip)
     return ip >= object->start && ip < object->end;
 }
 
-/* --- sites ------------------------------------------------------------------------------------------------
- */
-
-/* Tests: is it what a whole walk by libunwind alone finds? */
-static COLD void check_site(struct context *context, uint32_t site)
-{
-    if (context->captures++ % root.check_stacks != 0)
-        return;
-    __atomic_add_fetch(&root.stack_checks, 1, __ATOMIC_RELAXED);
-    if (capture_in_full(context, root.depth_limit, false) != site)
-        __atomic_add_fetch(&root.stack_mismatches, 1, __ATOMIC_RELAXED);
-}
-
-static inline uint32_t capture(uint32_t most)
-{
-    int saved = errno;
-    struct context *context = context_get();
-
-    if (!context)
-        return SITE_END_NO_STACK;
-    uint32_t site = capture_quickly(context);
-    if (__builtin_expect(site == 0, 0))
-        site = capture_in_full(context, most, true);
-    else if (__builtin_expect(root.check_stacks, 0))
-        check_site(context, site);
-    errno = saved;
-    return site;
-}
-
-uint32_t record_capture(void)
-{
-    return capture(root.depth_limit);
-}
-
-uint32_t record_capture_free(void)
-{
-    return capture(RECORD_FREE_DEPTH);
-}
-
 uint32_t record_stack(uint32_t site, uint64_t *ips, uint32_t max)
 {
     uint32_t count = 0;
@@ -79,13 +41,14 @@ uint32_t record_stack(uint32_t site, uint64_t *ips, uint32_t max)
 /* --- blocks -----------------------------------------------------------------------------------------------
  */
 
-/* Only its thread writes a tally, in recorded calls, which are not nested. */
-static inline void count(uint64_t *mine, uint64_t *everybody_s)
+static uint64_t allocations_of(const struct thread_tallies *thread)
 {
-    if (__builtin_expect(mine != NULL, 1))
-        __atomic_store_n(mine, *mine + 1, __ATOMIC_RELAXED);
-    else
-        __atomic_add_fetch(everybody_s, 1, __ATOMIC_RELAXED);
+    const struct tally_table *table = (const struct tally_table *)__atomic_load_n(&thread->table, __ATOMIC_ACQUIRE);
+    uint64_t sum = __atomic_load_n(&thread->allocations, __ATOMIC_RELAXED);
+
+    for (uint64_t i = 0; i < table->capacity; i++)
+        sum += __atomic_load_n(&table->tally[i].allocations, __ATOMIC_RELAXED);
+    return sum;
 }
 
 uint64_t record_events(void)
@@ -95,48 +58,106 @@ uint64_t record_events(void)
     uintptr_t at = __atomic_load_n(&root.tallies, __ATOMIC_ACQUIRE);
 
     while (at != 0) {
-        const struct record_tally *tally = (const struct record_tally *)at;
+        const struct thread_tallies *thread = (const struct thread_tallies *)at;
 
-        sum += __atomic_load_n(&tally->allocations, __ATOMIC_RELAXED);
-        at = tally->next;
+        sum += allocations_of(thread);
+        at = thread->next;
     }
     return sum;
 }
 
-void record_block(void *entry, uint32_t site, size_t size, enum alloc_kind kind)
+/* As two words: the compiler makes three times the code of fields. */
+static inline void fill(struct ledger_entry *entry, uint32_t site, size_t size, enum alloc_kind kind)
+{
+    uint8_t kept = entry->state == LEDGER_LIVE ? entry->flags & LEDGER_GUARDED : 0;
+    uint8_t generation = (uint8_t)(root.generation < 255 ? root.generation : 255);
+    const uint64_t words[2] = {(uint64_t)size << 32 | site,
+                               (size >> 32 & 0xffff) | (uint64_t)kind << 16 | (uint64_t)LEDGER_LIVE << 24 |
+                                   (uint64_t)generation << 32 | (uint64_t)kept << 40};
+
+    memcpy(entry, words, sizeof(*entry));
+}
+_Static_assert(offsetof(struct ledger_entry, size_high) == 8 && offsetof(struct ledger_entry, state) == 11 &&
+                   offsetof(struct ledger_entry, flags) == 13,
+               "fill() knows where the fields are");
+
+void record_block(void *entry, const void *p, uint32_t site, size_t size, enum alloc_kind kind)
 {
     struct context *context = context_of_this_thread();
 
-    count(context ? &context->tally.allocations : NULL, &root.allocations);
-    if (!entry)
-        return;
-    /* Entries arrive zeroed, or the layer that allocated has filled its part. */
-    const struct ledger_entry *old = entry;
-    uint8_t kept = old->state == LEDGER_LIVE ? old->flags & LEDGER_GUARDED : 0;
-    struct ledger_entry filled = {
-        .site = site,
-        .size_low = (uint32_t)size,
-        .size_high = (uint16_t)(size >> 32),
-        .kind = (uint8_t)kind,
-        .state = LEDGER_LIVE,
-        .generation = (uint8_t)(root.generation < 255 ? root.generation : 255),
-        .flags = kept,
-    };
-    memcpy(entry, &filled, sizeof(filled));
+    if (__builtin_expect(context != NULL, 1))
+        tally_allocated(&context->tally, site, p, size);
+    else
+        __atomic_add_fetch(&root.allocations, 1, __ATOMIC_RELAXED);
+    if (__builtin_expect(entry != NULL, 1))
+        fill(entry, site, size, kind);
 }
 
-bool record_free(void *entry, uint32_t free_site)
+static inline void count_free(const struct ledger_entry *was, const void *p)
 {
-    struct ledger_entry *freed = entry;
-
-    /* An exchange: of two threads that free the same block one is the first. */
-    if (freed && __atomic_exchange_n(&freed->state, LEDGER_FREED, __ATOMIC_ACQ_REL) == LEDGER_FREED)
-        return false;
     struct context *context = context_of_this_thread();
-    count(context ? &context->tally.frees : NULL, &root.frees);
-    if (freed)
-        freed->free_site = free_site;
+
+    if (__builtin_expect(context != NULL && was != NULL && was->site != 0, 1))
+        tally_freed(&context->tally, was->site, p, ledger_size(was));
+    else
+        __atomic_add_fetch(&root.frees, 1, __ATOMIC_RELAXED);
+}
+
+static inline void name_freer(struct ledger_entry *entry, struct record_freer freer)
+{
+    entry->free_frames = freer.frames & 31u;
+    entry->free_site = freer.site;
+}
+
+/* An exchange: of two threads that free the same block one is the first. */
+static enum ledger_state exchange_state(struct ledger_entry *entry)
+{
+    return (enum ledger_state)__atomic_exchange_n(&entry->state, LEDGER_FREED, __ATOMIC_ACQ_REL);
+}
+
+bool record_free(void *entry, const void *p, struct record_freer freer)
+{
+    struct ledger_entry *of = entry;
+    enum ledger_state was = of ? exchange_state(of) : LEDGER_NEVER;
+
+    if (was == LEDGER_FREED)
+        return false;
+    count_free(was == LEDGER_LIVE ? of : NULL, p);
+    if (of)
+        name_freer(of, freer);
     return true;
+}
+
+bool record_free_own(void *entry, const void *p, struct record_freer freer)
+{
+    struct ledger_entry *of = entry;
+
+    if (__builtin_expect(__atomic_load_n(&of->state, __ATOMIC_RELAXED) != LEDGER_LIVE, 0))
+        return record_free(entry, p, freer);
+    __atomic_store_n(&of->state, LEDGER_FREED, __ATOMIC_RELAXED);
+    count_free(of, p);
+    name_freer(of, freer);
+    return true;
+}
+
+bool record_claim(void *entry, struct record_freer freer, struct ledger_entry *ret_was)
+{
+    struct ledger_entry *of = entry;
+
+    *ret_was = (struct ledger_entry){0};
+    if (!of)
+        return true;
+    *ret_was = *of;
+    ret_was->state = (uint8_t)exchange_state(of);
+    if (ret_was->state == LEDGER_FREED)
+        return false;
+    name_freer(of, freer);
+    return true;
+}
+
+void record_claimed(const struct ledger_entry *was)
+{
+    count_free(was->state == LEDGER_LIVE ? was : NULL, NULL);
 }
 
 void record_missed(void)
@@ -202,14 +223,15 @@ bool record_start(const struct record_config *config, const char **ret_why)
     contexts_start(unwinder, config->own_block, &root.tallies);
     root.depth_limit = config->depth_limit;
     root.check_stacks = config->check_stacks;
-    capture_start(&self, config->depth_limit);
+    capture_start(&self, &root);
     strncpy(root.unwinder, unwinder->name, sizeof(root.unwinder) - 1);
     if (!modules_start(&root) || !sites_start(&root)) {
         *ret_why = "no memory for the site table";
         return false;
     }
     /* Warm: libunwind's first walk makes its pools. */
-    if (record_capture() == SITE_END_NO_STACK) {
+    struct record_caller caller = record_caller();
+    if (record_capture(&caller) == SITE_END_NO_STACK) {
         *ret_why = "libunwind cannot walk this process's stack";
         return false;
     }

@@ -4,8 +4,8 @@
  *
  *    malloc (preload) --> record_capture() --> capture.h: what of the last stack still stands
  *          |                    |                    '--> unwinder, a frame at a time (struct unwinder: libunwind)
- *          |                    '--> module of each new frame --> node (ip, parent, module) --> site id
- *          '--> record_block(ledger entry, site, size, kind)
+ *          |                    '--> path --> site id (sites.h); of a new stack, node by node (ip, parent, module)
+ *          '--> record_block(ledger entry, site, size, kind) --> the thread's tally of the site (tally.h)
  *
  * Tables are those of tracer/format/tables.h, in metadata memory of the allocator's platform verbs: nothing
  * here calls malloc, stdio or the loader's locks. libunwind is opened with RTLD_NOW | RTLD_LOCAL by
@@ -38,19 +38,43 @@ struct record_config {
 bool record_start(const struct record_config *config, const char **ret_why);
 bool record_is_on(void);
 
-/* The site of the calling thread's stack, without the library's own frames. Never 0: at worst a site that
- * says "no stack". Preserves errno. Stack use on the caller's stack is small: the walk runs on a stack of the
- * recorder's own. */
-uint32_t record_capture(void);
-/* The same for a free. Where it takes a whole walk, the innermost frames are enough to say who it was. */
-#define RECORD_FREE_DEPTH 12u
-uint32_t record_capture_free(void);
+/* The frame that called the function this is called in; for a function that ends another's call by a jump, the frame that
+ * called that one. */
+struct record_caller {
+    uint64_t ip, rsp, rbp;
+};
+static inline __attribute__((always_inline)) struct record_caller record_caller(void)
+{
+    const uint64_t *frame = __builtin_frame_address(0);
+    return (struct record_caller){frame[1], (uintptr_t)(frame + 2), frame[0]};
+}
 
-/* Fill a block's entry. `entry` may be NULL (block without ledger): then only the event is counted. */
-void record_block(void *entry, uint32_t site, size_t size, enum alloc_kind kind);
-/* Mark it freed, by the stack free_site (0: not known); site and size stay readable. false: it was marked already, and
- * nothing has changed. entry may be NULL. */
-bool record_free(void *entry, uint32_t free_site);
+/* The site of the stack from this frame of the calling thread's outward, without the library's own frames. Never 0: at
+ * worst a site that says "no stack". Preserves errno. Stack use on the caller's stack is small: what needs more runs on a
+ * stack of the recorder's own. */
+uint32_t record_capture(const struct record_caller *from);
+
+/* The same for a free, where it is enough to say who it was: only so many innermost frames as `frames` says are sure; 0:
+ * all. A site of 0: not known. */
+struct record_freer {
+    uint32_t site, frames;
+};
+#define RECORD_FREE_DEPTH 12u
+struct record_freer record_capture_free(const struct record_caller *from);
+
+/* Fill the entry of the block p, and count it. `entry` may be NULL (block without ledger): then only the event is counted.
+ * What the entry holds of a block before it is of no account, but for LEDGER_GUARDED in one that is LEDGER_LIVE. */
+void record_block(void *entry, const void *p, uint32_t site, size_t size, enum alloc_kind kind);
+
+/* Mark it freed, by that stack; site and size stay readable. false: it was marked already, and nothing has changed. entry
+ * may be NULL. record_free_own() is for a block that no other thread frees at this moment, unless the program is wrong. */
+bool record_free(void *entry, const void *p, struct record_freer freer);
+bool record_free_own(void *entry, const void *p, struct record_freer freer);
+
+/* The same for a block that is to be resized, which may fail: marked, and what the entry was is kept. Then, if it was,
+ * record_claimed(); if not, the caller puts the entry back. */
+bool record_claim(void *entry, struct record_freer freer, struct ledger_entry *ret_was);
+void record_claimed(const struct ledger_entry *was);
 /* An allocation that could not be recorded (the recorder was busy in this thread). */
 void record_missed(void);
 

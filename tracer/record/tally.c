@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#include "tracer/record/tally.h"
+
+#include "allocator/platform.h"
+
+#define FIRST_CAPACITY_LOG 5u /* with the list's entry one page */
+#define FIRST_CAPACITY     (1u << FIRST_CAPACITY_LOG)
+
+static size_t table_size(uint64_t capacity)
+{
+    return sizeof(struct tally_table) + capacity * sizeof(struct site_tally);
+}
+
+/* The first table lies behind the list's entry. */
+bool tally_start(struct tally *tally)
+{
+    unsigned char *made = platform_map_metadata(sizeof(struct site_tally) + table_size(FIRST_CAPACITY));
+
+    if (!made)
+        return false;
+    *tally = (struct tally){
+        .shared = (struct thread_tallies *)(void *)made,
+        .table = (struct tally_table *)(void *)(made + sizeof(struct site_tally)),
+        .shift = 32 - FIRST_CAPACITY_LOG,
+    };
+    tally->table->capacity = FIRST_CAPACITY;
+    tally->shared->table = (uintptr_t)tally->table;
+    return true;
+}
+
+/* The site's place, or the unused one where it would go. */
+static struct site_tally *place_of(struct tally_table *table, uint32_t shift, uint32_t site)
+{
+    for (uint32_t at = site * 0x9e3779b1u >> shift;; at++) {
+        struct site_tally *there = &table->tally[at & (table->capacity - 1)];
+
+        if (there->site == site || there->site == 0)
+            return there;
+    }
+}
+
+static bool grow(struct tally *tally)
+{
+    struct tally_table *old = tally->table;
+    struct tally_table *made = platform_map_metadata(table_size(old->capacity * 2));
+
+    if (!made)
+        return false;
+    made->capacity = old->capacity * 2;
+    for (uint64_t i = 0; i < old->capacity; i++)
+        if (old->tally[i].site != 0)
+            *place_of(made, tally->shift - 1, old->tally[i].site) = old->tally[i];
+    tally->shift--;
+    tally->table = made;
+    __atomic_store_n(&tally->shared->table, (uintptr_t)made, __ATOMIC_RELEASE);
+    return true;
+}
+
+struct site_tally *tally_find(struct tally *tally, uint32_t site)
+{
+    struct site_tally *place = place_of(tally->table, tally->shift, site);
+
+    if (place->site == site)
+        return place;
+    if (tally->used >= tally->table->capacity / 2) {
+        if (!grow(tally))
+            return NULL;
+        place = place_of(tally->table, tally->shift, site);
+    }
+    tally->used++;
+    __atomic_store_n(&place->site, site, __ATOMIC_RELEASE);
+    return place;
+}

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tally.h - what a thread's calls did, by site: struct site_tally of tables.h, counted up where it is read.
+ *
+ *     tally.table --> | site 17: 3 allocations, ... |      | site 98: ... |        hash of the site, then the next
+ *
+ * Threads: one writer, the thread; anybody reads, any time: each word is whole, and at rest all of them agree. A table
+ * that becomes half full is copied to one of twice the size before that is published; the old one stays, for whoever
+ * reads it just then: all old ones together are as large as the last.
+ */
+#ifndef HEAPTALLY_TALLY_H
+#define HEAPTALLY_TALLY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tracer/format/tables.h"
+
+struct tally {
+    struct thread_tallies *shared;
+    struct tally_table *table;
+    uint32_t shift; /* of a site's 32-bit hash */
+    uint32_t used;
+    const void *newest; /* the block that the thread allocated last, not freed since; or NULL */
+};
+
+/* false: no memory. */
+bool tally_start(struct tally *tally);
+struct site_tally *tally_find(struct tally *tally, uint32_t site);
+
+static inline void tally_add(uint64_t *word, uint64_t more)
+{
+    __atomic_store_n(word, *word + more, __ATOMIC_RELAXED);
+}
+
+/* NULL: there is no memory for it. */
+static inline struct site_tally *tally_of(struct tally *tally, uint32_t site)
+{
+    struct site_tally *first = &tally->table->tally[site * 0x9e3779b1u >> tally->shift];
+
+    return __builtin_expect(first->site == site, 1) ? first : tally_find(tally, site);
+}
+
+static inline void tally_allocated(struct tally *tally, uint32_t site, const void *p, size_t size)
+{
+    struct site_tally *of = tally_of(tally, site);
+
+    tally->newest = p;
+    if (__builtin_expect(!of, 0)) {
+        tally_add(&tally->shared->allocations, 1);
+        return;
+    }
+    uint64_t bytes = of->bytes + size;
+    __atomic_store_n(&of->bytes, bytes, __ATOMIC_RELAXED);
+    tally_add(&of->allocations, 1);
+    if ((int64_t)(bytes - of->freed_bytes) > (int64_t)of->peak)
+        __atomic_store_n(&of->peak, bytes - of->freed_bytes, __ATOMIC_RELAXED);
+}
+
+static inline void tally_freed(struct tally *tally, uint32_t site, const void *p, size_t size)
+{
+    struct site_tally *of = tally_of(tally, site);
+
+    if (__builtin_expect(!of, 0)) {
+        tally_add(&tally->shared->frees, 1);
+        return;
+    }
+    tally_add(&of->freed_bytes, size);
+    tally_add(&of->frees, 1);
+    if (tally->newest == p) {
+        tally->newest = NULL;
+        tally_add(&of->temporary, 1);
+    }
+}
+
+#endif
