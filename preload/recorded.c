@@ -22,7 +22,7 @@
 #include "preload/preload.h"
 #include "preload/signals.h"
 #include "preload/thread.h"
-#include "tracer/record/record.h"
+#include "tracer/record/hot.h"
 
 static inline void face_enter(void)
 {
@@ -68,14 +68,16 @@ static inline void recorded_leave(bool outermost)
     thread_leave();
 }
 
+static inline uint8_t flags_of_block(uintptr_t caller)
+{
+    return (uint8_t)((delete_is_from_new(caller) ? LEDGER_NEW : 0) | (thread_face.ignore_depth ? LEDGER_IGNORED : 0));
+}
+
 static inline void note_block(void *p, void *entry, uint32_t site, size_t size, enum alloc_kind kind, uintptr_t caller)
 {
-    uint8_t flags = delete_is_from_new(caller) ? LEDGER_NEW : 0;
-    if (__builtin_expect(thread_face.ignore_depth, 0))
-        flags |= LEDGER_IGNORED;
     record_block(entry, p, site, size, kind);
-    if (flags && entry)
-        ((struct ledger_entry *)entry)->flags |= flags;
+    if (entry)
+        ((struct ledger_entry *)entry)->flags |= flags_of_block(caller);
 }
 
 static void *entry_of(const void *p)
@@ -128,19 +130,30 @@ static inline bool is_plainly_recorded(void)
            (thread_face.cancels | alloc_thread.attaching | alloc_thread.nested | thread_flags.inside) == 0;
 }
 
+/* recorded_enter() for those. */
+static inline __attribute__((always_inline)) void plain_enter(void)
+{
+    thread_face.outer = (uintptr_t)__builtin_frame_address(0);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    (void)thread_enter();
+}
+
 /* The same for most of them. */
 static __attribute__((noinline)) void *allocate_plainly(size_t size, enum alloc_kind kind, size_t alignment)
 {
     struct record_caller caller = record_caller();
-    (void)recorded_enter();
-    uint32_t site = record_capture(&caller);
+    plain_enter();
+    uint32_t site = record_capture_hot(&caller);
     void *entry, *p = kind <= KIND_CALLOC ? alloc_take_ledgered(size, &entry) : NULL;
-    if (__builtin_expect(!p, 0))
+    if (__builtin_expect(p != NULL, 1)) {
+        record_block_hot(entry, p, site, size, kind, flags_of_block(caller.ip));
+        if (kind == KIND_CALLOC)
+            memset(p, 0, size);
+    } else {
         p = serve_recorded(kind, size, alignment, &entry);
-    else if (kind == KIND_CALLOC)
-        memset(p, 0, size);
-    if (__builtin_expect(p != NULL, 1))
-        note_block(p, entry, site, size, kind, caller.ip);
+        if (p)
+            note_block(p, entry, site, size, kind, caller.ip);
+    }
     recorded_leave(true);
     return served(p);
 }
@@ -304,7 +317,7 @@ static __attribute__((noinline)) void release_plainly(void *p, enum release_call
 {
     struct record_caller caller = record_caller();
     void *entry;
-    (void)recorded_enter();
+    plain_enter();
     struct pool *pool = alloc_find_ledgered(p, &entry);
     const struct ledger_entry *was = entry;
     if (__builtin_expect(!pool || was->state != LEDGER_LIVE || delete_is_mismatch(call, was), 0)) {
@@ -315,7 +328,7 @@ static __attribute__((noinline)) void release_plainly(void *p, enum release_call
     struct record_freer freer = {0, 0};
     if (face_state.free_stacks)
         freer = record_capture_free(&caller);
-    record_free_own(entry, p, freer);
+    record_free_hot(entry, p, freer);
     alloc_give_ledgered(pool, p);
     recorded_leave(true);
 }

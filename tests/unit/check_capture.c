@@ -375,7 +375,7 @@ static void start_recorder(void)
     const char *why = "";
 
     ck_assert_msg(record_start(&config, &why), "%s", why);
-    capture_start(&none, DEPTH);
+    capture_start(&none);
     record_modules_changed();
 }
 

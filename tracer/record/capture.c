@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "tracer/record/hot.h"
 #include "tracer/record/rules.h"
 #include "tracer/record/sites.h"
 
@@ -18,17 +19,12 @@ _Static_assert(RECORD_DEPTH_MAX + FRAMES_AT_ONCE < FRAMES_MAX, "there is room fo
 #define ROUGH_FRESH 8u
 #define ROUGH_KNOWN 7u
 
-typedef uint64_t __attribute__((may_alias)) any_word;
+static struct code_object self; /* constant after capture_start */
+#define LIMIT record_hot.depth_limit /* frames kept a stack */
 
-static struct code_object self; /* constant after capture_start, all */
-static uint32_t limit;
-static struct record_root *root;
-
-void capture_start(const struct code_object *library, struct record_root *record_root)
+void capture_start(const struct code_object *library)
 {
     self = *library;
-    root = record_root;
-    limit = root->depth_limit;
 }
 
 static bool is_ours(uint64_t ip)
@@ -97,17 +93,17 @@ static COLD uint32_t make_site(struct context *context, enum site_end end)
 /* Of its innermost frames alone, as many as a stack may have. */
 static uint32_t site_of_cut(struct context *context)
 {
-    const struct last_frame *frame = &context->last[context->last_count - limit];
+    const struct last_frame *frame = &context->last[context->last_count - LIMIT];
     uint64_t path = sites_path_of_end(SITE_END_CUT);
     uint32_t site = SITE_END_CUT;
 
-    for (uint32_t i = 0; i < limit; i++)
+    for (uint32_t i = 0; i < LIMIT; i++)
         path = sites_path(path, shown_ip(&frame[i].at));
     uint32_t known = sites_known(path);
     if (__builtin_expect(known != 0, 1))
         return known;
     path = sites_path_of_end(SITE_END_CUT);
-    for (uint32_t i = 0; i < limit && site != SITE_END_NO_STACK; i++) {
+    for (uint32_t i = 0; i < LIMIT && site != SITE_END_NO_STACK; i++) {
         path = sites_path(path, shown_ip(&frame[i].at));
         site = site_of(context, path, shown_ip(&frame[i].at), site);
     }
@@ -120,12 +116,13 @@ struct walk {
     struct context *context;
     struct unwind_place at;
     enum unwind_step result;
-    struct rule rule; /* of the last step */
-    bool plain;       /* it was made here, by that */
-    bool cut;         /* nobody asked where the stack ends */
-    uint32_t base;    /* outermost frames of `last` that are this stack's, too */
-    uint32_t fresh;   /* inner frames that are new, context->fresh[0] the innermost */
-    uint32_t words;   /* context->fresh_words in use */
+    bool plain;     /* the last step was made here, by a plain rule */
+    bool from_rbp;  /* it began with rbp */
+    bool keeps_rbp; /* it left rbp as it was */
+    bool cut;       /* nobody asked where the stack ends */
+    uint32_t base;  /* outermost frames of `last` that are this stack's, too */
+    uint32_t fresh; /* inner frames that are new, context->fresh[0] the innermost */
+    uint32_t words; /* context->fresh_words in use */
 };
 
 struct step_call {
@@ -155,7 +152,7 @@ static void step_apart(struct step_call *call)
 
 static inline uint64_t word_at(uint64_t address)
 {
-    return *(const any_word *)(uintptr_t)address;
+    return *(const stack_word *)(uintptr_t)address;
 }
 
 static inline bool is_readable(const struct context *context, uint64_t address)
@@ -172,30 +169,57 @@ static inline void push_word(struct walk *walk, uint64_t address, uint64_t value
     word->value = value;
 }
 
+/* Of the table, in a form that is ready for use, or nothing: then it is not plain, or far out. */
+static COLD bool learn_rule(struct known_rule *known, uint64_t pc, uint32_t epoch)
+{
+    struct rule rule = rules_get(pc, epoch);
+
+    if (rule.kind != RULE_PLAIN || rule.rbp_offset % 8 != 0 || (rule.rbp_saved && rule.rbp_offset == 0) ||
+        rule.rbp_offset / 8 > INT16_MAX || rule.rbp_offset / 8 < INT16_MIN)
+        return false;
+    *known = (struct known_rule){rules_key(pc, epoch), rule.cfa_offset,
+                                 rule.rbp_saved ? (int16_t)(rule.rbp_offset / 8) : (int16_t)0, rule.cfa_from_rbp};
+    return true;
+}
+
 /* A plain frame whose rule is known, on a stack that is known; false: nothing was done. */
 static INLINE bool step_here(struct walk *walk)
 {
-    const struct context *context = walk->context;
+    struct context *context = walk->context;
     struct unwind_place *at = &walk->at;
-    struct rule rule = rules_get(at->exact ? at->ip : at->ip - 1, context->epoch);
-    uint64_t cfa = (rule.cfa_from_rbp ? at->rbp : at->rsp) + (uint64_t)(int64_t)rule.cfa_offset;
-    uint64_t rbp_at = cfa + (uint64_t)(int64_t)rule.rbp_offset;
+    uint64_t pc = at->exact ? at->ip : at->ip - 1, key = rules_key(pc, context->epoch);
+    struct known_rule *rule = &context->rules[key * 0x9e3779b97f4a7c15u >> (64 - KNOWN_RULES_LOG)];
 
-    if (rule.kind != RULE_PLAIN || cfa <= at->rsp || !is_readable(context, cfa - 8) ||
-        (rule.rbp_saved && !is_readable(context, rbp_at)))
+    if (__builtin_expect(rule->key != key, 0) && !learn_rule(rule, pc, context->epoch))
         return false;
+    uint64_t cfa = (rule->cfa_from_rbp ? at->rbp : at->rsp) + (uint64_t)(int64_t)rule->cfa_offset;
+    uint64_t rbp_at = cfa + (uint64_t)((int64_t)rule->rbp_words * 8);
+    if (__builtin_expect(cfa <= at->rsp || !is_readable(context, cfa - 8), 0))
+        return false;
+    if (rule->rbp_words != 0) {
+        if (__builtin_expect(!is_readable(context, rbp_at), 0))
+            return false;
+        walk->from_rbp = rule->cfa_from_rbp;
+        walk->keeps_rbp = false;
+        push_word(walk, cfa - 8, word_at(cfa - 8));
+        push_word(walk, rbp_at, at->rbp = word_at(rbp_at));
+    } else {
+        walk->from_rbp = rule->cfa_from_rbp;
+        walk->keeps_rbp = true;
+        push_word(walk, cfa - 8, word_at(cfa - 8));
+    }
     at->ip = word_at(cfa - 8);
     at->rsp = cfa;
     at->exact = false;
-    push_word(walk, cfa - 8, at->ip);
-    if (rule.rbp_saved) {
-        at->rbp = word_at(rbp_at);
-        push_word(walk, rbp_at, at->rbp);
-    }
-    walk->rule = rule;
     walk->plain = true;
     walk->result = at->ip ? UNWIND_STEPPED : UNWIND_LAST;
     return true;
+}
+
+/* The step was not made here. Where the rule says that nothing is outside, or no rule is, nothing but ip was looked at. */
+static bool depends_on_rbp(enum rule_kind kind, enum unwind_step result)
+{
+    return kind != RULE_LAST && kind != RULE_NO_INFO && !(kind == RULE_UNKNOWN && result == UNWIND_NO_INFO);
 }
 
 /* A frame that cannot be stepped here, yet: by now its rule and its part of the stack may be known. false: its words would
@@ -214,8 +238,8 @@ static COLD bool step_anyhow(struct walk *walk)
         return true;
     walk->at = after;
     walk->result = call.result;
-    walk->plain = false;
-    walk->rule = rules_get(pc, context->epoch);
+    walk->plain = walk->keeps_rbp = false;
+    walk->from_rbp = depends_on_rbp(rules_get(pc, context->epoch).kind, call.result);
     const struct unwind_reads *reads = &call.reads;
     if (walk->words + UNWIND_READS + 2 * (FRAMES_MAX - walk->fresh) > WORDS_MAX)
         return false;
@@ -235,17 +259,6 @@ static INLINE bool step(struct walk *walk)
     bool stepped = step_anyhow(&apart);
     *walk = apart;
     return stepped;
-}
-
-/* The last step did. Where the rule says that nothing is outside, or no rule is, nothing but ip was looked at. */
-static INLINE bool depends_on_rbp(const struct walk *walk)
-{
-    enum rule_kind kind = walk->rule.kind;
-
-    if (__builtin_expect(walk->plain, 1))
-        return walk->rule.cfa_from_rbp;
-    return kind != RULE_LAST && kind != RULE_NO_INFO &&
-           !(kind == RULE_UNKNOWN && walk->result == UNWIND_NO_INFO);
 }
 
 /* Out of the library, whose frames nobody wants to see. They are gone the next time, and not kept. */
@@ -280,7 +293,7 @@ static INLINE bool is_same_frame(const struct last_frame *last, const struct unw
            (!last->needs_rbp || last->at.rbp == at->rbp);
 }
 
-/* How many words led to frame `at` of the last stack and all outer ones; before its outermost: that it ended there. */
+/* How many words, words[0] among them, led to frame `at - 1` of the last stack and all outer ones; to none: that it ended. */
 static inline uint32_t words_to(const struct context *context, uint32_t at)
 {
     return at > 0 ? context->last[at - 1].words_end : context->end_words;
@@ -291,16 +304,19 @@ static inline uint32_t words_to(const struct context *context, uint32_t at)
  * be reached by other words. */
 static INLINE bool is_unchanged(const struct context *context, uint32_t base, uint32_t most, uint32_t *ret_rest)
 {
-    const struct unwind_word *word = context->words + words_to(context, base - 1), *end = context->words;
+    const struct unwind_word *word = context->words + words_to(context, base - 1) - 1, *end = context->words;
 
-    if (__builtin_expect(base > most + 1, 0))
-        end += context->last[base - most - 2].words_end;
-    for (; word != end; word--)
-        if (word_at(word[-1].at) != word[-1].value)
-            break;
+    if (__builtin_expect(base > most + 1, 0)) {
+        end += context->last[base - most - 2].words_end - 1;
+        while (word != end && word_at(word->at) == word->value)
+            word--;
+    } else {
+        while (word_at(word->at) == word->value)
+            word--;
+    }
     if (__builtin_expect(word == end, 1))
         return true;
-    while (base > 1 && context->words + context->last[base - 2].words_end >= word)
+    while (base > 1 && context->words + context->last[base - 2].words_end > word)
         base--;
     *ret_rest = base;
     return false;
@@ -320,14 +336,14 @@ static INLINE bool walk_to_known(struct walk *walk)
         if (rest > 0 && is_same_frame(&context->last[rest - 1], at)) {
             walk->base = rest;
             /* One more than is shown: it tells that there are more. */
-            if (walk->fresh > limit || !context->last_is_cut || walk->fresh + rest > limit) {
-                if (is_unchanged(context, rest, limit > walk->fresh ? limit - walk->fresh : 0, &rest))
+            if (walk->fresh > LIMIT || !context->last_is_cut || walk->fresh + rest > LIMIT) {
+                if (is_unchanged(context, rest, LIMIT > walk->fresh ? LIMIT - walk->fresh : 0, &rest))
                     return true;
             } else {
                 rest = 0;
             }
         }
-        if (walk->fresh == limit + FRAMES_AT_ONCE) {
+        if (walk->fresh == LIMIT + FRAMES_AT_ONCE) {
             walk->cut = true;
             walk->base = 0;
             return true;
@@ -337,8 +353,8 @@ static INLINE bool walk_to_known(struct walk *walk)
         if (!step(walk))
             return false;
         plain_way = walk->plain;
-        frame->from_rbp = depends_on_rbp(walk);
-        frame->keeps_rbp = walk->plain && !walk->rule.rbp_saved;
+        frame->from_rbp = walk->from_rbp;
+        frame->keeps_rbp = walk->keeps_rbp;
         if (walk->result != UNWIND_STEPPED) {
             walk->base = 0;
             return walk->result == UNWIND_LAST || walk->result == UNWIND_NO_INFO;
@@ -353,7 +369,7 @@ static enum site_end note_end(const struct walk *walk)
 {
     struct context *context = walk->context;
 
-    context->end_words = 0;
+    context->end_words = 1;
     context->last_is_cut = walk->cut;
     if (walk->cut)
         return SITE_END_CUT;
@@ -407,9 +423,10 @@ static void keep(const struct walk *walk)
 
         needs = frame->from_rbp || (needs && frame->keeps_rbp);
         path = sites_path(path, shown_ip(&frame->at));
+        uint32_t out = words;
         words = keep_words(context, i > 0 ? context->fresh[i - 1].words_end : 0, frame->words_end, words,
                            frame->plain_way && !needs);
-        context->last[count] = (struct last_frame){frame->at, path, 0, words, needs};
+        context->last[count] = (struct last_frame){frame->at, path, 0, words, out, needs};
     }
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     context->last_count = words < WORDS_MAX ? count : 0;
@@ -420,7 +437,7 @@ static inline uint32_t last_site(struct context *context)
 {
     struct last_frame *frame = &context->last[context->last_count - 1];
 
-    if (__builtin_expect(context->last_count > limit, 0))
+    if (__builtin_expect(context->last_count > LIMIT, 0))
         return site_of_cut(context);
     if (frame->site == 0) {
         frame->site = sites_known(frame->path);
@@ -493,7 +510,7 @@ static INLINE uint32_t capture_inside(struct context *context, const struct reco
     struct last_frame *base = &context->last[rest - 1];
     uint64_t path = base->path;
     uint32_t unused;
-    if (context->last_is_cut || rest + walk.fresh > limit || !is_unchanged(context, rest, ROUGH_KNOWN, &unused))
+    if (context->last_is_cut || rest + walk.fresh > LIMIT || !is_unchanged(context, rest, ROUGH_KNOWN, &unused))
         return 0;
     if (rest > ROUGH_KNOWN + 1)
         *ret_frames = walk.fresh + 1 + ROUGH_KNOWN;
@@ -586,7 +603,7 @@ uint32_t capture_in_full(struct context *context, uint32_t most, bool by_rules)
     uint32_t site;
 
     do {
-        context->frame_limit = most < limit ? most : limit;
+        context->frame_limit = most < LIMIT ? most : LIMIT;
         context->frame_count = 0;
         enum site_end end = walk_here(context, &request);
         site = site_of_frames(context, end);
@@ -604,11 +621,11 @@ enum site_end capture_walk(struct context *context, struct unwind_request *reque
 /* Tests: is it what a whole walk by libunwind alone finds? */
 static COLD void check_site(struct context *context, uint32_t site)
 {
-    if (context->captures++ % root->check_stacks != 0)
+    if (context->captures++ % record_hot.root->check_stacks != 0)
         return;
-    __atomic_add_fetch(&root->stack_checks, 1, __ATOMIC_RELAXED);
-    if (capture_in_full(context, limit, false) != site)
-        __atomic_add_fetch(&root->stack_mismatches, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&record_hot.root->stack_checks, 1, __ATOMIC_RELAXED);
+    if (capture_in_full(context, LIMIT, false) != site)
+        __atomic_add_fetch(&record_hot.root->stack_mismatches, 1, __ATOMIC_RELAXED);
 }
 
 static COLD uint32_t capture_slowly(struct context *context, uint32_t site)
@@ -616,48 +633,28 @@ static COLD uint32_t capture_slowly(struct context *context, uint32_t site)
     int saved = errno;
 
     if (site == 0)
-        site = capture_in_full(context, limit, true);
+        site = capture_in_full(context, LIMIT, true);
     else
         check_site(context, site);
     errno = saved;
     return site;
 }
 
-/* The last stack's innermost frame again, and all of the rest: in a loop. */
-static INLINE uint32_t capture_again(const struct context *context, const struct record_caller *from)
-{
-    uint32_t count = context->last_count, unused;
-    const struct last_frame *inner = &context->last[count - 1];
-
-    if (count - 1 >= limit || inner->at.rsp != from->rsp || inner->at.ip != from->ip || inner->at.exact ||
-        (inner->needs_rbp && inner->at.rbp != from->rbp) || context->epoch != modules_epoch())
-        return 0;
-    return is_unchanged(context, count, limit, &unused) ? inner->site : 0;
-}
-
-static __attribute__((noinline)) uint32_t capture_anew(const struct record_caller *from)
+uint32_t record_capture_anew(const struct record_caller *from)
 {
     struct context *context = context_get();
 
     if (__builtin_expect(!context, 0))
         return SITE_END_NO_STACK;
     uint32_t site = capture_now(context, from);
-    if (__builtin_expect(site == 0 || root->check_stacks, 0))
+    if (__builtin_expect(site == 0 || record_hot.check_stacks, 0))
         return capture_slowly(context, site);
     return site;
 }
 
 uint32_t record_capture(const struct record_caller *from)
 {
-    const struct context *context = context_of_this_thread();
-
-    if (__builtin_expect(context != NULL, 1) && !root->check_stacks) {
-        uint32_t site = capture_again(context, from);
-
-        if (site != 0)
-            return site;
-    }
-    return capture_anew(from);
+    return record_capture_hot(from);
 }
 
 static COLD uint32_t capture_freer_slowly(struct context *context)

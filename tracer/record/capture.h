@@ -36,7 +36,7 @@
 #include "tracer/record/context.h"
 
 /* `self`: the library, whose frames at the inner end are left out. */
-void capture_start(const struct code_object *self, struct record_root *root);
+void capture_start(const struct code_object *self);
 /* The site of the stack whose innermost frame is `from`, a caller's; the library's own frames are left out. 0 when it
  * cannot be had so, but only by capture_in_full(). Takes some hundred bytes of stack. */
 uint32_t capture_quickly(struct context *context, const struct record_caller *from);

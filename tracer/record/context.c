@@ -112,6 +112,8 @@ static struct context *new_context(void)
     made->stack_top = stack + CONTEXT_STACK_SIZE;
     made->in_use = claim();
     made->unwinder = unwinder;
+    made->words[0] = (struct unwind_word){(uintptr_t)&made->never, 1};
+    made->end_words = 1;
     made->state = unwinder->new_state(own_block);
     if (!made->state || !tally_start(&made->tally))
         return NULL;

@@ -49,6 +49,7 @@ struct last_frame {
     uint64_t path;      /* of this frame and all outer ones (sites.h) */
     uint32_t site;      /* of it, 0: not looked for yet */
     uint32_t words_end; /* words[0 .. words_end) led to this frame and all outer ones */
+    uint32_t words_out; /* words[0 .. words_out) to all outer ones */
     bool needs_rbp;     /* what is outside of it depends on the frame's rbp */
 };
 
@@ -59,6 +60,15 @@ struct fresh_frame {
     bool plain_way;     /* one step led here whose first word is the return address and whose second is rbp */
     bool from_rbp;      /* its rule begins with rbp */
     bool keeps_rbp;     /* its rule says that the caller's rbp is the same */
+};
+
+/* A plain rule, where the processor finds it sooner than in everybody's table. */
+#define KNOWN_RULES_LOG 9u
+struct known_rule {
+    uint64_t key;
+    int32_t cfa_offset;
+    int16_t rbp_words; /* rbp is saved so many words from the CFA; 0: not */
+    bool cfa_from_rbp;
 };
 
 struct context {
@@ -78,10 +88,12 @@ struct context {
     bool last_is_cut;   /* last[0] has callers that are not here */
     enum site_end end;  /* how it ended */
     uint32_t end_words;                  /* the first so many say that the stack ended */
-    uint64_t never;                      /* 0. A word that is no longer so, for steps whose reads are not known */
+    uint64_t never;     /* 0. A word that is no longer so, for steps whose reads are not known, and for words[0] */
     uint64_t low, high;                  /* of the stack: readable */
     struct last_frame last[FRAMES_MAX];
-    struct unwind_word words[WORDS_MAX]; /* that led from frame to frame, the outermost frame's first */
+    struct unwind_word words[WORDS_MAX]; /* that led from frame to frame: one that is never so, and from 1 on the outermost
+                                          * frame's, and inward */
+    struct known_rule rules[1u << KNOWN_RULES_LOG];
     /* Of the capture going on: its new frames, innermost first. */
     struct fresh_frame fresh[FRAMES_MAX];
     struct unwind_word fresh_words[WORDS_MAX];

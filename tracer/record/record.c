@@ -3,14 +3,13 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "allocator/platform.h"
 #include "tracer/record/capture.h"
 #include "tracer/record/code.h"
-#include "tracer/record/context.h"
+#include "tracer/record/hot.h"
 #include "tracer/record/modules.h"
 #include "tracer/record/sites.h"
 #include "tracer/record/unwind.h"
@@ -22,6 +21,15 @@ static struct record_root root = {.magic = RECORD_MAGIC, .version = RECORD_LAYOU
 static const struct unwinder *const unwinder = &unwinder_libunwind;
 static bool is_on;                                 /* constant after record_start */
 static struct code_object self, c_library, loader; /* constant after record_start */
+
+struct record_hot record_hot;
+
+static uint64_t entry_word(void)
+{
+    uint64_t generation = root.generation < 255 ? root.generation : 255;
+
+    return (uint64_t)LEDGER_LIVE << 24 | generation << 32;
+}
 
 static bool is_inside(const struct code_object *object, uint64_t ip)
 {
@@ -66,20 +74,11 @@ uint64_t record_events(void)
     return sum;
 }
 
-/* As two words: the compiler makes three times the code of fields. */
-static inline void fill(struct ledger_entry *entry, uint32_t site, size_t size, enum alloc_kind kind)
+/* Of a block with a guard page, which is there before. */
+static uint8_t kept_flags(const struct ledger_entry *entry)
 {
-    uint8_t kept = entry->state == LEDGER_LIVE ? entry->flags & LEDGER_GUARDED : 0;
-    uint8_t generation = (uint8_t)(root.generation < 255 ? root.generation : 255);
-    const uint64_t words[2] = {(uint64_t)size << 32 | site,
-                               (size >> 32 & 0xffff) | (uint64_t)kind << 16 | (uint64_t)LEDGER_LIVE << 24 |
-                                   (uint64_t)generation << 32 | (uint64_t)kept << 40};
-
-    memcpy(entry, words, sizeof(*entry));
+    return entry->state == LEDGER_LIVE ? entry->flags & LEDGER_GUARDED : 0;
 }
-_Static_assert(offsetof(struct ledger_entry, size_high) == 8 && offsetof(struct ledger_entry, state) == 11 &&
-                   offsetof(struct ledger_entry, flags) == 13,
-               "fill() knows where the fields are");
 
 void record_block(void *entry, const void *p, uint32_t site, size_t size, enum alloc_kind kind)
 {
@@ -90,7 +89,7 @@ void record_block(void *entry, const void *p, uint32_t site, size_t size, enum a
     else
         __atomic_add_fetch(&root.allocations, 1, __ATOMIC_RELAXED);
     if (__builtin_expect(entry != NULL, 1))
-        fill(entry, site, size, kind);
+        record_fill(entry, site, size, kind, kept_flags(entry));
 }
 
 static inline void count_free(const struct ledger_entry *was, const void *p)
@@ -125,18 +124,6 @@ bool record_free(void *entry, const void *p, struct record_freer freer)
     count_free(was == LEDGER_LIVE ? of : NULL, p);
     if (of)
         name_freer(of, freer);
-    return true;
-}
-
-bool record_free_own(void *entry, const void *p, struct record_freer freer)
-{
-    struct ledger_entry *of = entry;
-
-    if (__builtin_expect(__atomic_load_n(&of->state, __ATOMIC_RELAXED) != LEDGER_LIVE, 0))
-        return record_free(entry, p, freer);
-    __atomic_store_n(&of->state, LEDGER_FREED, __ATOMIC_RELAXED);
-    count_free(of, p);
-    name_freer(of, freer);
     return true;
 }
 
@@ -223,7 +210,8 @@ bool record_start(const struct record_config *config, const char **ret_why)
     contexts_start(unwinder, config->own_block, &root.tallies);
     root.depth_limit = config->depth_limit;
     root.check_stacks = config->check_stacks;
-    capture_start(&self, &root);
+    record_hot = (struct record_hot){&root, entry_word(), config->depth_limit, config->check_stacks != 0};
+    capture_start(&self);
     strncpy(root.unwinder, unwinder->name, sizeof(root.unwinder) - 1);
     if (!modules_start(&root) || !sites_start(&root)) {
         *ret_why = "no memory for the site table";
@@ -294,5 +282,6 @@ void record_fork_child(void)
     modules_fork_child();
     contexts_fork_child();
     root.generation++;
+    record_hot.entry_word = entry_word();
     root.stack_checks = root.stack_mismatches = 0;
 }

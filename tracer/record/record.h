@@ -67,9 +67,8 @@ struct record_freer record_capture_free(const struct record_caller *from);
 void record_block(void *entry, const void *p, uint32_t site, size_t size, enum alloc_kind kind);
 
 /* Mark it freed, by that stack; site and size stay readable. false: it was marked already, and nothing has changed. entry
- * may be NULL. record_free_own() is for a block that no other thread frees at this moment, unless the program is wrong. */
+ * may be NULL. */
 bool record_free(void *entry, const void *p, struct record_freer freer);
-bool record_free_own(void *entry, const void *p, struct record_freer freer);
 
 /* The same for a block that is to be resized, which may fail: marked, and what the entry was is kept. Then, if it was,
  * record_claimed(); if not, the caller puts the entry back. */

@@ -52,6 +52,8 @@ struct unwind_place {
     bool exact; /* ip is the very instruction: a signal interrupted it */
 };
 
+typedef uint64_t __attribute__((may_alias)) stack_word;
+
 /* A word of the stack, and what was in it. */
 struct unwind_word {
     uint64_t at, value;

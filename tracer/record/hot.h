@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * hot.h - the part of record.h that most recorded calls are through with, to be inlined in them.
+ *
+ *   capture   the last stack's innermost frame again, and what is outside of it is as it was: its site is known
+ *   block     the entry of a block of the thread's own, and its tally
+ *   free      likewise
+ */
+#ifndef HEAPTALLY_HOT_H
+#define HEAPTALLY_HOT_H
+
+#include <string.h>
+
+#include "tracer/record/context.h"
+#include "tracer/record/modules.h"
+#include "tracer/record/record.h"
+
+/* Constant after record_start(), but for counters, and the generation, which a forked child counts up. */
+struct record_hot {
+    struct record_root *root;
+    uint64_t entry_word; /* the second one of an entry, without the block's own: live, and the generation */
+    uint32_t depth_limit;
+    bool check_stacks;
+};
+extern struct record_hot record_hot __attribute__((visibility("hidden")));
+
+/* As record_capture(), of which it is the rest. */
+uint32_t record_capture_anew(const struct record_caller *from) __attribute__((visibility("hidden")));
+
+/* In a loop from one place. A word that is never so stops the comparison (context.h). */
+static inline uint32_t record_capture_hot(const struct record_caller *from)
+{
+    const struct context *context = context_of_this_thread();
+
+    if (__builtin_expect(context == NULL || context->last_count - 1 >= record_hot.depth_limit, 0))
+        return record_capture_anew(from);
+    const struct last_frame *inner = &context->last[context->last_count - 1];
+    if (inner->at.ip != from->ip || inner->at.rsp != from->rsp || inner->at.exact ||
+        (inner->needs_rbp && inner->at.rbp != from->rbp) || context->epoch != modules_epoch())
+        return record_capture_anew(from);
+    const struct unwind_word *word = context->words + inner->words_out - 1;
+    while (*(const stack_word *)(uintptr_t)word->at == word->value)
+        word--;
+    if (__builtin_expect(word != context->words || inner->site == 0 || record_hot.check_stacks, 0))
+        return record_capture_anew(from);
+    return inner->site;
+}
+
+/* As two words: of fields the compiler makes three times the code. */
+static inline void record_fill(struct ledger_entry *entry, uint32_t site, size_t size, enum alloc_kind kind, uint8_t flags)
+{
+    const uint64_t words[2] = {(uint64_t)size << 32 | site,
+                               record_hot.entry_word | size >> 32 | (uint64_t)kind << 16 | (uint64_t)flags << 40};
+
+    memcpy(entry, words, sizeof(*entry));
+}
+_Static_assert(offsetof(struct ledger_entry, size_high) == 8 && offsetof(struct ledger_entry, state) == 11 &&
+                   offsetof(struct ledger_entry, generation) == 12 && offsetof(struct ledger_entry, flags) == 13,
+               "record_fill() knows where the fields are");
+
+/* After record_capture(), by the same thread: so there is a context, unless memory is out. */
+static inline void record_block_hot(void *entry, const void *p, uint32_t site, size_t size, enum alloc_kind kind,
+                                    uint8_t flags)
+{
+    struct context *context = context_of_this_thread();
+
+    if (__builtin_expect(context == NULL, 0)) {
+        record_block(entry, p, site, size, kind);
+        return;
+    }
+    tally_allocated(&context->tally, site, p, size);
+    record_fill(entry, site, size, kind, flags);
+}
+
+/* Of a block that no other thread frees at this moment, unless the program is wrong; its entry is LEDGER_LIVE. */
+static inline void record_free_hot(void *entry, const void *p, struct record_freer freer)
+{
+    struct ledger_entry *of = entry;
+    struct context *context = context_of_this_thread();
+
+    if (__builtin_expect(context == NULL, 0)) {
+        (void)record_free(entry, p, freer);
+        return;
+    }
+    tally_freed(&context->tally, of->site, p, ledger_size(of));
+    of->free_frames = freer.frames & 31u;
+    of->free_site = freer.site;
+    __atomic_store_n(&of->state, LEDGER_FREED, __ATOMIC_RELAXED);
+}
+
+#endif
