@@ -62,7 +62,7 @@ static uint32_t module_of(struct context *context, uint64_t ip)
 }
 
 /* A return address, or what is told like one. */
-static inline uint64_t shown_ip(const struct unwind_place *frame)
+static inline uint64_t shown_ip(const struct last_frame *frame)
 {
     return frame->ip + frame->exact;
 }
@@ -84,7 +84,7 @@ static COLD uint32_t make_site(struct context *context, enum site_end end)
         struct last_frame *frame = &context->last[i];
 
         if (frame->site == 0)
-            frame->site = site_of(context, frame->path, shown_ip(&frame->at), site);
+            frame->site = site_of(context, frame->path, shown_ip(frame), site);
         site = frame->site;
     }
     return site;
@@ -98,31 +98,39 @@ static uint32_t site_of_cut(struct context *context)
     uint32_t site = SITE_END_CUT;
 
     for (uint32_t i = 0; i < LIMIT; i++)
-        path = sites_path(path, shown_ip(&frame[i].at));
+        path = sites_path(path, shown_ip(&frame[i]));
     uint32_t known = sites_known(path);
     if (__builtin_expect(known != 0, 1))
         return known;
     path = sites_path_of_end(SITE_END_CUT);
     for (uint32_t i = 0; i < LIMIT && site != SITE_END_NO_STACK; i++) {
-        path = sites_path(path, shown_ip(&frame[i].at));
-        site = site_of(context, path, shown_ip(&frame[i].at), site);
+        path = sites_path(path, shown_ip(&frame[i]));
+        site = site_of(context, path, shown_ip(&frame[i]), site);
     }
     return site;
 }
 
 /* --- walking ------------------------------------------------------------------------------------------------- */
 
+/* Flat, and only ever handed on as a copy, made field by field: so all of it can stay in registers. */
 struct walk {
     struct context *context;
-    struct unwind_place at;
-    enum unwind_step result;
+    uint64_t ip, rsp, rbp; /* where it is */
+    bool exact;
     bool plain;     /* the last step was made here, by a plain rule */
     bool from_rbp;  /* it began with rbp */
     bool keeps_rbp; /* it left rbp as it was */
-    bool cut;       /* nobody asked where the stack ends */
     uint32_t base;  /* outermost frames of `last` that are this stack's, too */
     uint32_t fresh; /* inner frames that are new, context->fresh[0] the innermost */
     uint32_t words; /* context->fresh_words in use */
+    enum walk_end {
+        WALK_GOES_ON,
+        WALK_MET,     /* the base */
+        WALK_LAST,    /* the outermost frame */
+        WALK_NO_INFO, /* nothing tells where its caller is */
+        WALK_CUT,     /* deeper than anybody asks */
+        WALK_FAILED,  /* it cannot be made so */
+    } end;
 };
 
 struct step_call {
@@ -186,33 +194,29 @@ static COLD bool learn_rule(struct known_rule *known, uint64_t pc, uint32_t epoc
 static INLINE bool step_here(struct walk *walk)
 {
     struct context *context = walk->context;
-    struct unwind_place *at = &walk->at;
-    uint64_t pc = at->exact ? at->ip : at->ip - 1, key = rules_key(pc, context->epoch);
+    uint64_t pc = walk->ip - !walk->exact, key = rules_key(pc, context->epoch);
     struct known_rule *rule = &context->rules[key * 0x9e3779b97f4a7c15u >> (64 - KNOWN_RULES_LOG)];
 
     if (__builtin_expect(rule->key != key, 0) && !learn_rule(rule, pc, context->epoch))
         return false;
-    uint64_t cfa = (rule->cfa_from_rbp ? at->rbp : at->rsp) + (uint64_t)(int64_t)rule->cfa_offset;
+    uint64_t cfa = (rule->cfa_from_rbp ? walk->rbp : walk->rsp) + (uint64_t)(int64_t)rule->cfa_offset;
     uint64_t rbp_at = cfa + (uint64_t)((int64_t)rule->rbp_words * 8);
-    if (__builtin_expect(cfa <= at->rsp || !is_readable(context, cfa - 8), 0))
+    if (__builtin_expect(cfa <= walk->rsp || !is_readable(context, cfa - 8) ||
+                             (rule->rbp_words != 0 && !is_readable(context, rbp_at)), 0))
         return false;
-    if (rule->rbp_words != 0) {
-        if (__builtin_expect(!is_readable(context, rbp_at), 0))
-            return false;
-        walk->from_rbp = rule->cfa_from_rbp;
-        walk->keeps_rbp = false;
-        push_word(walk, cfa - 8, word_at(cfa - 8));
-        push_word(walk, rbp_at, at->rbp = word_at(rbp_at));
-    } else {
-        walk->from_rbp = rule->cfa_from_rbp;
-        walk->keeps_rbp = true;
-        push_word(walk, cfa - 8, word_at(cfa - 8));
+    walk->from_rbp = rule->cfa_from_rbp;
+    walk->keeps_rbp = rule->rbp_words == 0;
+    walk->ip = word_at(cfa - 8);
+    push_word(walk, cfa - 8, walk->ip);
+    if (!walk->keeps_rbp) {
+        walk->rbp = word_at(rbp_at);
+        push_word(walk, rbp_at, walk->rbp);
     }
-    at->ip = word_at(cfa - 8);
-    at->rsp = cfa;
-    at->exact = false;
+    walk->rsp = cfa;
+    walk->exact = false;
     walk->plain = true;
-    walk->result = at->ip ? UNWIND_STEPPED : UNWIND_LAST;
+    if (__builtin_expect(walk->ip == 0, 0))
+        walk->end = WALK_LAST;
     return true;
 }
 
@@ -222,75 +226,110 @@ static bool depends_on_rbp(enum rule_kind kind, enum unwind_step result)
     return kind != RULE_LAST && kind != RULE_NO_INFO && !(kind == RULE_UNKNOWN && result == UNWIND_NO_INFO);
 }
 
-/* A frame that cannot be stepped here, yet: by now its rule and its part of the stack may be known. false: its words would
- * leave too little room for those of as many plain frames as may follow. */
-static COLD bool step_anyhow(struct walk *walk)
+static enum walk_end end_of(enum unwind_step step)
+{
+    return step == UNWIND_STEPPED   ? WALK_GOES_ON
+           : step == UNWIND_LAST    ? WALK_LAST
+           : step == UNWIND_NO_INFO ? WALK_NO_INFO
+                                    : WALK_FAILED;
+}
+
+/* A frame that cannot be stepped here, yet: by now its rule and its part of the stack may be known. It fails, too, when the
+ * words would leave too little room for those of as many plain frames as may follow. */
+static COLD void step_anyhow(struct walk *walk)
 {
     struct context *context = walk->context;
-    struct unwind_place before = walk->at, after = walk->at;
-    struct step_call call = {.context = context, .at = &after};
-    uint64_t pc = before.exact ? before.ip : before.ip - 1;
+    struct unwind_place at = {walk->ip, walk->rsp, walk->rbp, walk->exact};
+    struct step_call call = {.context = context, .at = &at};
+    uint64_t pc = walk->ip - !walk->exact;
 
     if (rules_get(pc, context->epoch).kind == RULE_UNKNOWN)
-        (void)module_of(context, shown_ip(&before)); /* whoever was at its place before is gone */
+        (void)module_of(context, walk->ip + walk->exact); /* whoever was at its place before is gone */
     step_apart(&call);
     if (step_here(walk))
-        return true;
-    walk->at = after;
-    walk->result = call.result;
+        return;
+    walk->ip = at.ip;
+    walk->rsp = at.rsp;
+    walk->rbp = at.rbp;
+    walk->exact = at.exact;
+    walk->end = end_of(call.result);
     walk->plain = walk->keeps_rbp = false;
     walk->from_rbp = depends_on_rbp(rules_get(pc, context->epoch).kind, call.result);
     const struct unwind_reads *reads = &call.reads;
     if (walk->words + UNWIND_READS + 2 * (FRAMES_MAX - walk->fresh) > WORDS_MAX)
-        return false;
-    if (reads->count > UNWIND_READS)
+        walk->end = WALK_FAILED;
+    else if (reads->count > UNWIND_READS)
         push_word(walk, (uintptr_t)&context->never, 1);
-    for (uint32_t i = 0; i < reads->count && reads->count <= UNWIND_READS; i++)
-        push_word(walk, reads->word[i].at, reads->word[i].value);
-    return true;
+    else
+        for (uint32_t i = 0; i < reads->count; i++)
+            push_word(walk, reads->word[i].at, reads->word[i].value);
 }
 
-/* The walk is handed on as a copy: what nobody else has seen can stay in registers. */
-static INLINE bool step(struct walk *walk)
+static INLINE void copy(struct walk *to, const struct walk *from)
 {
+    to->context = from->context;
+    to->ip = from->ip;
+    to->rsp = from->rsp;
+    to->rbp = from->rbp;
+    to->exact = from->exact;
+    to->plain = from->plain;
+    to->from_rbp = from->from_rbp;
+    to->keeps_rbp = from->keeps_rbp;
+    to->base = from->base;
+    to->fresh = from->fresh;
+    to->words = from->words;
+    to->end = from->end;
+}
+
+static INLINE void step(struct walk *walk)
+{
+    struct walk apart;
+
     if (__builtin_expect(step_here(walk), 1))
-        return true;
-    struct walk apart = *walk;
-    bool stepped = step_anyhow(&apart);
-    *walk = apart;
-    return stepped;
+        return;
+    copy(&apart, walk);
+    step_anyhow(&apart);
+    copy(walk, &apart);
 }
 
 /* Out of the library, whose frames nobody wants to see. They are gone the next time, and not kept. */
-static COLD bool leave_library(struct walk *walk)
+static COLD void leave_library(struct walk *walk)
 {
-    for (uint32_t i = 0; i < OWN_FRAMES; i++) {
-        if (!is_ours(walk->at.ip))
-            return true;
-        if (!step(walk) || walk->result != UNWIND_STEPPED)
-            return false;
+    for (uint32_t i = 0; i < OWN_FRAMES && walk->end == WALK_GOES_ON; i++) {
+        if (!is_ours(walk->ip))
+            return;
+        if (!step_here(walk))
+            step_anyhow(walk);
         walk->words = 0;
     }
-    return false;
+    walk->end = WALK_FAILED;
 }
 
-static INLINE bool begin(struct walk *walk, struct context *context, const struct record_caller *from)
+static INLINE void begin(struct walk *walk, struct context *context, const struct record_caller *from)
 {
-    *walk = (struct walk){.context = context, .at = {.ip = from->ip, .rsp = from->rsp, .rbp = from->rbp}, .plain = true};
+    struct walk apart;
+
+    walk->context = context;
+    walk->ip = from->ip;
+    walk->rsp = from->rsp;
+    walk->rbp = from->rbp;
+    walk->plain = true;
+    walk->exact = walk->from_rbp = walk->keeps_rbp = false;
+    walk->base = walk->fresh = walk->words = 0;
+    walk->end = WALK_GOES_ON;
     if (__builtin_expect(!is_ours(from->ip), 1))
-        return true;
-    struct walk apart = *walk;
-    bool left = leave_library(&apart);
-    *walk = apart;
-    return left;
+        return;
+    copy(&apart, walk);
+    leave_library(&apart);
+    copy(walk, &apart);
 }
 
 /* --- what is as it was --------------------------------------------------------------------------------------- */
 
-static INLINE bool is_same_frame(const struct last_frame *last, const struct unwind_place *at)
+static INLINE bool is_same_frame(const struct last_frame *last, const struct walk *walk)
 {
-    return last->at.rsp == at->rsp && last->at.ip == at->ip && last->at.exact == at->exact &&
-           (!last->needs_rbp || last->at.rbp == at->rbp);
+    return last->rsp == walk->rsp && last->ip == walk->ip && last->exact == walk->exact &&
+           (!last->needs_rbp || last->rbp == walk->rbp);
 }
 
 /* How many words, words[0] among them, led to frame `at - 1` of the last stack and all outer ones; to none: that it ended. */
@@ -322,60 +361,58 @@ static INLINE bool is_unchanged(const struct context *context, uint32_t base, ui
     return false;
 }
 
-/* Frames outward until one is met whose rest is known, or the stack ends. false: it cannot be walked so. */
-static INLINE bool walk_to_known(struct walk *walk)
+/* Frames outward until one is met whose rest is known, or the stack ends. */
+static INLINE void walk_to_known(struct walk *walk)
 {
     struct context *context = walk->context;
-    struct unwind_place *at = &walk->at;
-    uint32_t rest = context->last_count;
+    uint32_t rest = context->last_count, limit = LIMIT;
     bool plain_way = true;
 
-    for (;;) {
-        while (rest > 0 && context->last[rest - 1].at.rsp < at->rsp)
+    while (walk->end == WALK_GOES_ON) {
+        while (rest > 0 && context->last[rest - 1].rsp < walk->rsp)
             rest--;
-        if (rest > 0 && is_same_frame(&context->last[rest - 1], at)) {
+        if (rest > 0 && is_same_frame(&context->last[rest - 1], walk)) {
             walk->base = rest;
             /* One more than is shown: it tells that there are more. */
-            if (walk->fresh > LIMIT || !context->last_is_cut || walk->fresh + rest > LIMIT) {
-                if (is_unchanged(context, rest, LIMIT > walk->fresh ? LIMIT - walk->fresh : 0, &rest))
-                    return true;
-            } else {
+            if (walk->fresh <= limit && context->last_is_cut && walk->fresh + rest <= limit) {
                 rest = 0;
+            } else if (is_unchanged(context, rest, limit > walk->fresh ? limit - walk->fresh : 0, &rest)) {
+                walk->end = WALK_MET;
+                break;
             }
         }
-        if (walk->fresh == LIMIT + FRAMES_AT_ONCE) {
-            walk->cut = true;
-            walk->base = 0;
-            return true;
+        if (walk->fresh == limit + FRAMES_AT_ONCE) {
+            walk->end = WALK_CUT;
+            break;
         }
         struct fresh_frame *frame = &context->fresh[walk->fresh++];
-        *frame = (struct fresh_frame){.at = *at, .words_end = walk->words, .plain_way = plain_way};
-        if (!step(walk))
-            return false;
+        frame->ip = walk->ip;
+        frame->rsp = walk->rsp;
+        frame->rbp = walk->rbp;
+        frame->words_end = walk->words;
+        frame->exact = walk->exact;
+        frame->plain_way = plain_way;
+        step(walk);
         plain_way = walk->plain;
         frame->from_rbp = walk->from_rbp;
         frame->keeps_rbp = walk->keeps_rbp;
-        if (walk->result != UNWIND_STEPPED) {
-            walk->base = 0;
-            return walk->result == UNWIND_LAST || walk->result == UNWIND_NO_INFO;
-        }
     }
 }
 
 /* --- keeping ------------------------------------------------------------------------------------------------- */
 
 /* Where the stack ended, and the words that said so: a return address of 0 may be another the next time. */
-static enum site_end note_end(const struct walk *walk)
+static INLINE enum site_end note_end(const struct walk *walk)
 {
     struct context *context = walk->context;
 
     context->end_words = 1;
-    context->last_is_cut = walk->cut;
-    if (walk->cut)
+    context->last_is_cut = walk->end == WALK_CUT;
+    if (context->last_is_cut)
         return SITE_END_CUT;
     for (uint32_t i = context->fresh[walk->fresh - 1].words_end; i < walk->words; i++)
         context->words[context->end_words++] = context->fresh_words[i];
-    return walk->result == UNWIND_LAST ? SITE_END_COMPLETE : SITE_END_NO_INFO;
+    return walk->end == WALK_LAST ? SITE_END_COMPLETE : SITE_END_NO_INFO;
 }
 
 /* The words from..to led to a frame, and move to those of the last walk; what only told rbp, where it is needed. */
@@ -389,7 +426,7 @@ static inline uint32_t keep_words(struct context *context, uint32_t from, uint32
 }
 
 /* The base, which is a frame that was there, was reached in a new way. Returns the words in use. */
-static uint32_t keep_base(const struct walk *walk, bool plain_way)
+static INLINE uint32_t keep_base(const struct walk *walk, bool plain_way)
 {
     struct context *context = walk->context;
     struct last_frame *base = &context->last[walk->base - 1];
@@ -401,10 +438,10 @@ static uint32_t keep_base(const struct walk *walk, bool plain_way)
 }
 
 /* The walk's new frames become the last stack's. */
-static void keep(const struct walk *walk)
+static INLINE void keep(const struct walk *walk)
 {
     struct context *context = walk->context;
-    uint32_t count = walk->base, words;
+    uint32_t count = walk->end == WALK_MET ? walk->base : 0, words;
     uint64_t path;
     bool needs;
 
@@ -420,13 +457,21 @@ static void keep(const struct walk *walk)
     }
     for (uint32_t i = walk->fresh; i-- > 0; count++) {
         const struct fresh_frame *frame = &context->fresh[i];
+        struct last_frame *last = &context->last[count];
 
         needs = frame->from_rbp || (needs && frame->keeps_rbp);
-        path = sites_path(path, shown_ip(&frame->at));
-        uint32_t out = words;
+        path = sites_path(path, frame->ip + frame->exact);
+        last->ip = frame->ip;
+        last->rsp = frame->rsp;
+        last->rbp = frame->rbp;
+        last->path = path;
+        last->site = 0;
+        last->words_out = words;
         words = keep_words(context, i > 0 ? context->fresh[i - 1].words_end : 0, frame->words_end, words,
                            frame->plain_way && !needs);
-        context->last[count] = (struct last_frame){frame->at, path, 0, words, out, needs};
+        last->words_end = words;
+        last->exact = frame->exact;
+        last->needs_rbp = needs;
     }
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     context->last_count = words < WORDS_MAX ? count : 0;
@@ -450,23 +495,17 @@ static inline uint32_t last_site(struct context *context)
 static INLINE uint32_t capture_once(struct context *context, const struct record_caller *from)
 {
     struct walk walk;
+    begin(&walk, context, from);
+    walk_to_known(&walk);
 
-    if (!begin(&walk, context, from) || !walk_to_known(&walk)) {
-        context->last_count = 0;
-        return 0;
-    }
     /* What lies inside of the base is gone: it would only be passed by. Its own words are of a frame that is. */
-    context->last_count = walk.base;
+    context->last_count = walk.end == WALK_MET && walk.fresh == 0 ? walk.base : 0;
     if (walk.fresh > 0) {
-        context->last_count = 0;
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        if (walk.base + walk.fresh > FRAMES_MAX)
-            return 0;
-        keep(&walk);
-        if (context->last_count == 0)
-            return 0;
+        if (walk.end != WALK_FAILED && walk.base + walk.fresh <= FRAMES_MAX)
+            keep(&walk);
     }
-    return last_site(context);
+    return __builtin_expect(context->last_count > 0, 1) ? last_site(context) : 0;
 }
 
 static INLINE uint32_t capture_now(struct context *context, const struct record_caller *from)
@@ -489,27 +528,26 @@ __attribute__((noinline)) uint32_t capture_quickly(struct context *context, cons
 static INLINE uint32_t capture_inside(struct context *context, const struct record_caller *from, uint32_t *ret_frames)
 {
     struct walk walk;
-    uint32_t rest = context->last_count;
+    uint32_t rest = context->last_count, unused;
+    uint64_t ips[ROUGH_FRESH];
 
     *ret_frames = 0;
-    if (!begin(&walk, context, from))
-        return 0;
+    begin(&walk, context, from);
     for (;;) {
-        while (rest > 0 && context->last[rest - 1].at.rsp < walk.at.rsp)
+        while (rest > 0 && context->last[rest - 1].rsp < walk.rsp)
             rest--;
-        if (rest == 0)
+        if (rest == 0 || walk.end != WALK_GOES_ON)
             return 0;
-        if (is_same_frame(&context->last[rest - 1], &walk.at))
+        if (is_same_frame(&context->last[rest - 1], &walk))
             break;
         if (walk.fresh == ROUGH_FRESH)
             return 0;
-        context->fresh[walk.fresh++].at = walk.at;
-        if (!step_here(&walk) || walk.result != UNWIND_STEPPED)
+        ips[walk.fresh++] = walk.ip + walk.exact;
+        if (!step_here(&walk))
             return 0;
     }
-    struct last_frame *base = &context->last[rest - 1];
+    const struct last_frame *base = &context->last[rest - 1];
     uint64_t path = base->path;
-    uint32_t unused;
     if (context->last_is_cut || rest + walk.fresh > LIMIT || !is_unchanged(context, rest, ROUGH_KNOWN, &unused))
         return 0;
     if (rest > ROUGH_KNOWN + 1)
@@ -517,7 +555,7 @@ static INLINE uint32_t capture_inside(struct context *context, const struct reco
     if (walk.fresh == 0)
         return base->site;
     while (walk.fresh > 0)
-        path = sites_path(path, shown_ip(&context->fresh[--walk.fresh].at));
+        path = sites_path(path, ips[--walk.fresh]);
     return sites_known(path);
 }
 

@@ -44,22 +44,27 @@
 #define FRAMES_MAX  (RECORD_DEPTH_MAX + FRAMES_MORE)
 #define WORDS_MAX   (3u * FRAMES_MAX)
 
+/* One line. */
 struct last_frame {
-    struct unwind_place at;
+    uint64_t ip, rsp, rbp;
     uint64_t path;      /* of this frame and all outer ones (sites.h) */
     uint32_t site;      /* of it, 0: not looked for yet */
     uint32_t words_end; /* words[0 .. words_end) led to this frame and all outer ones */
     uint32_t words_out; /* words[0 .. words_out) to all outer ones */
+    bool exact;         /* ip is the very instruction: a signal interrupted it */
     bool needs_rbp;     /* what is outside of it depends on the frame's rbp */
+    uint64_t unused[2];
 };
+_Static_assert(sizeof(struct last_frame) == 64, "found by a shift");
 
 /* A frame of the capture going on. */
 struct fresh_frame {
-    struct unwind_place at;
+    uint64_t ip, rsp, rbp;
     uint32_t words_end; /* fresh_words[that of the inner frame .. words_end) led to this one */
-    bool plain_way;     /* one step led here whose first word is the return address and whose second is rbp */
-    bool from_rbp;      /* its rule begins with rbp */
-    bool keeps_rbp;     /* its rule says that the caller's rbp is the same */
+    bool exact;
+    bool plain_way; /* one step led here whose first word is the return address and whose second is rbp */
+    bool from_rbp;  /* the step from here begins with rbp */
+    bool keeps_rbp; /* the step from here leaves rbp as it is */
 };
 
 /* A plain rule, where the processor finds it sooner than in everybody's table. */

@@ -35,8 +35,8 @@ static inline uint32_t record_capture_hot(const struct record_caller *from)
     if (__builtin_expect(context == NULL || context->last_count - 1 >= record_hot.depth_limit, 0))
         return record_capture_anew(from);
     const struct last_frame *inner = &context->last[context->last_count - 1];
-    if (inner->at.ip != from->ip || inner->at.rsp != from->rsp || inner->at.exact ||
-        (inner->needs_rbp && inner->at.rbp != from->rbp) || context->epoch != modules_epoch())
+    if (inner->ip != from->ip || inner->rsp != from->rsp || inner->exact ||
+        (inner->needs_rbp && inner->rbp != from->rbp) || context->epoch != modules_epoch())
         return record_capture_anew(from);
     const struct unwind_word *word = context->words + inner->words_out - 1;
     while (*(const stack_word *)(uintptr_t)word->at == word->value)
