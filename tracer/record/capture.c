@@ -2,6 +2,7 @@
 #include "tracer/record/capture.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "tracer/record/hot.h"
 #include "tracer/record/rules.h"
@@ -15,8 +16,7 @@
 #define FRAMES_AT_ONCE 64u
 _Static_assert(RECORD_DEPTH_MAX + FRAMES_AT_ONCE < FRAMES_MAX, "there is room for some calls, too");
 
-/* A rough capture steps over so many new frames at most, and reads again what led to so many older ones. */
-#define ROUGH_FRESH 8u
+/* A rough capture looks at what led to so many frames of the last stack. */
 #define ROUGH_KNOWN 7u
 
 static struct code_object self; /* constant after capture_start */
@@ -40,6 +40,7 @@ static COLD bool refresh_now(struct context *context, uint32_t now)
 {
     context->last_count = 0;
     context->low = context->high = 0;
+    memset(context->calls, 0, sizeof(context->calls));
     context->unwinder->forget(context->state, now);
     context->epoch = now;
     return true;
@@ -492,10 +493,37 @@ static inline uint32_t last_site(struct context *context)
     return frame->site;
 }
 
+/* The last stack's inner end, from last[base - 1] inward, as a call that was captured. */
+static INLINE void keep_call(struct context *context, const struct record_caller *from, uint32_t base, uint32_t site)
+{
+    const struct last_frame *last = &context->last[base - 1], *inner = &context->last[context->last_count - 1];
+    uint32_t first = words_to(context, base - 1), count = inner->words_end - first;
+    struct known_call *call = record_call(context, from);
+
+    if (last == inner)
+        count = 0;
+    if (count > CALL_WORDS || inner->exact)
+        return;
+    call->ip = from->ip;
+    call->rsp = from->rsp;
+    call->rbp = from->rbp;
+    call->base_path = last->path;
+    call->base_rsp = last->rsp;
+    call->base_rbp = last->rbp;
+    call->site = site;
+    call->base = base;
+    call->frames = (uint16_t)(context->last_count - base);
+    call->count = (uint8_t)count;
+    call->needs_rbp = inner->needs_rbp;
+    for (uint32_t i = 0; i < count; i++)
+        call->words[i] = context->words[first + i];
+}
+
 static INLINE uint32_t capture_once(struct context *context, const struct record_caller *from)
 {
     struct walk walk;
     begin(&walk, context, from);
+    bool from_library = walk.rsp != from->rsp;
     walk_to_known(&walk);
 
     /* What lies inside of the base is gone: it would only be passed by. Its own words are of a frame that is. */
@@ -505,7 +533,12 @@ static INLINE uint32_t capture_once(struct context *context, const struct record
         if (walk.end != WALK_FAILED && walk.base + walk.fresh <= FRAMES_MAX)
             keep(&walk);
     }
-    return __builtin_expect(context->last_count > 0, 1) ? last_site(context) : 0;
+    if (__builtin_expect(context->last_count == 0, 0))
+        return 0;
+    uint32_t site = last_site(context);
+    if (walk.end == WALK_MET && context->last_count <= LIMIT && !from_library)
+        keep_call(context, from, walk.base, site);
+    return site;
 }
 
 static INLINE uint32_t capture_now(struct context *context, const struct record_caller *from)
@@ -524,51 +557,30 @@ __attribute__((noinline)) uint32_t capture_quickly(struct context *context, cons
     return capture_now(context, from);
 }
 
-/* A frame or two inward of the last stack, which is looked at a little and left as it is. */
-static INLINE uint32_t capture_inside(struct context *context, const struct record_caller *from, uint32_t *ret_frames)
+/* Inward of frame last[base - 1], whose nearest callers are looked at. 0: they are others. */
+static INLINE uint32_t rough_site(const struct context *context, uint32_t base, uint32_t frames, uint32_t site,
+                                  uint32_t *ret_frames)
 {
-    struct walk walk;
-    uint32_t rest = context->last_count, unused;
-    uint64_t ips[ROUGH_FRESH];
+    uint32_t unused;
 
-    *ret_frames = 0;
-    begin(&walk, context, from);
-    for (;;) {
-        while (rest > 0 && context->last[rest - 1].rsp < walk.rsp)
-            rest--;
-        if (rest == 0 || walk.end != WALK_GOES_ON)
-            return 0;
-        if (is_same_frame(&context->last[rest - 1], &walk))
-            break;
-        if (walk.fresh == ROUGH_FRESH)
-            return 0;
-        ips[walk.fresh++] = walk.ip + walk.exact;
-        if (!step_here(&walk))
-            return 0;
-    }
-    const struct last_frame *base = &context->last[rest - 1];
-    uint64_t path = base->path;
-    if (context->last_is_cut || rest + walk.fresh > LIMIT || !is_unchanged(context, rest, ROUGH_KNOWN, &unused))
+    if (!is_unchanged(context, base, ROUGH_KNOWN, &unused))
         return 0;
-    if (rest > ROUGH_KNOWN + 1)
-        *ret_frames = walk.fresh + 1 + ROUGH_KNOWN;
-    if (walk.fresh == 0)
-        return base->site;
-    while (walk.fresh > 0)
-        path = sites_path(path, ips[--walk.fresh]);
-    return sites_known(path);
+    *ret_frames = base > ROUGH_KNOWN + 1 ? frames + 1 + ROUGH_KNOWN : 0;
+    return site;
 }
 
 uint32_t capture_roughly(struct context *context, const struct record_caller *from, uint32_t *ret_frames)
 {
-    if (!refresh(context)) {
-        uint32_t site = capture_inside(context, from, ret_frames);
+    const struct known_call *call = record_call(context, from);
+
+    if (__builtin_expect(record_call_base(context, call, from) != NULL, 1)) {
+        uint32_t site = rough_site(context, call->base, call->frames, call->site, ret_frames);
 
         if (__builtin_expect(site != 0, 1))
             return site;
     }
     *ret_frames = 0;
-    return capture_quickly(context, from);
+    return capture_now(context, from);
 }
 
 /* --- whole walks ---------------------------------------------------------------------------------------------- */

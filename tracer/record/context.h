@@ -76,6 +76,22 @@ struct known_rule {
     bool cfa_from_rbp;
 };
 
+/* A call that was captured, inward of a frame that may still be on the last stack: where it was made, the words that led from
+ * there to that frame, and the site of all of it. */
+#define KNOWN_CALLS_LOG 7u
+#define CALL_WORDS      8u
+struct known_call {
+    uint64_t ip, rsp, rbp;                   /* of the caller's frame */
+    uint64_t base_path, base_rsp, base_rbp;  /* of the frame that it is inward of */
+    uint32_t site;
+    uint32_t base;      /* last[base - 1], if that is still it; 0: unused */
+    uint16_t frames;    /* inward of that */
+    uint8_t count;      /* of words */
+    bool needs_rbp;     /* rbp is a part of the place */
+    struct unwind_word words[CALL_WORDS];
+};
+_Static_assert(sizeof(struct known_call) == 192, "three lines");
+
 struct context {
     struct tally tally; /* of all threads that had this context; owner only */
     struct context *next; /* all contexts ever made; constant once linked */
@@ -99,6 +115,7 @@ struct context {
     struct unwind_word words[WORDS_MAX]; /* that led from frame to frame: one that is never so, and from 1 on the outermost
                                           * frame's, and inward */
     struct known_rule rules[1u << KNOWN_RULES_LOG];
+    struct known_call calls[1u << KNOWN_CALLS_LOG];
     /* Of the capture going on: its new frames, innermost first. */
     struct fresh_frame fresh[FRAMES_MAX];
     struct unwind_word fresh_words[WORDS_MAX];
