@@ -468,21 +468,24 @@ static __attribute__((noinline)) void *reallocate_recorded(void *p, size_t size)
     return q ? q : out_of_memory();
 }
 
-void *reallocate(void *p, size_t size)
+static __attribute__((noinline)) void *reallocate_unrecorded(void *p, size_t size)
 {
     void *q = NULL;
     enum alloc_status status;
-    if (__builtin_expect(thread_face.cancels, 0))
-        return reallocate_held(p, size);
-    face_enter();
-    if (face_state.recording)
-        return reallocate_recorded(p, size);
-    if (face_state.watched) {
-        status = face_state.hardened ? harden_realloc(p, size, &q) : account_resize(p, size, &q);
-    } else {
+    if (!face_state.watched)
         status = resize_plain(p, size, &q);
-    }
+    else
+        status = face_state.hardened ? harden_realloc(p, size, &q) : account_resize(p, size, &q);
     if (__builtin_expect(status != ALLOC_OK, 0))
         return resize_wrong(p, size, status);
     return q ? q : out_of_memory();
+}
+
+/* It ends with its calls, so that they see the frame of its caller. */
+void *reallocate(void *p, size_t size)
+{
+    if (__builtin_expect(thread_face.cancels, 0))
+        return reallocate_held(p, size);
+    face_enter();
+    return face_state.recording ? reallocate_recorded(p, size) : reallocate_unrecorded(p, size);
 }

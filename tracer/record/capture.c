@@ -498,7 +498,7 @@ static INLINE void keep_call(struct context *context, const struct record_caller
 {
     const struct last_frame *last = &context->last[base - 1], *inner = &context->last[context->last_count - 1];
     uint32_t first = words_to(context, base - 1), count = inner->words_end - first;
-    struct known_call *call = record_call(context, from);
+    struct known_call *call = record_calls(context, from) + context->calls_kept++ % CALL_WAYS;
 
     if (last == inner)
         count = 0;
@@ -571,9 +571,9 @@ static INLINE uint32_t rough_site(const struct context *context, uint32_t base, 
 
 uint32_t capture_roughly(struct context *context, const struct record_caller *from, uint32_t *ret_frames)
 {
-    const struct known_call *call = record_call(context, from);
+    const struct known_call *call = record_find_call(context, from);
 
-    if (__builtin_expect(record_call_base(context, call, from) != NULL, 1)) {
+    if (__builtin_expect(call != NULL, 1)) {
         uint32_t site = rough_site(context, call->base, call->frames, call->site, ret_frames);
 
         if (__builtin_expect(site != 0, 1))

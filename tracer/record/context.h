@@ -76,9 +76,12 @@ struct known_rule {
     bool cfa_from_rbp;
 };
 
+/* Some calls of one hash. */
+#define CALL_WAYS 4u
+
 /* A call that was captured, inward of a frame that may still be on the last stack: where it was made, the words that led from
  * there to that frame, and the site of all of it. */
-#define KNOWN_CALLS_LOG 7u
+#define KNOWN_CALLS_LOG 6u
 #define CALL_WORDS      8u
 struct known_call {
     uint64_t ip, rsp, rbp;                   /* of the caller's frame */
@@ -115,7 +118,8 @@ struct context {
     struct unwind_word words[WORDS_MAX]; /* that led from frame to frame: one that is never so, and from 1 on the outermost
                                           * frame's, and inward */
     struct known_rule rules[1u << KNOWN_RULES_LOG];
-    struct known_call calls[1u << KNOWN_CALLS_LOG];
+    struct known_call calls[1u << KNOWN_CALLS_LOG][CALL_WAYS];
+    uint32_t calls_kept; /* counted: which way is next */
     /* Of the capture going on: its new frames, innermost first. */
     struct fresh_frame fresh[FRAMES_MAX];
     struct unwind_word fresh_words[WORDS_MAX];

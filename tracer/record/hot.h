@@ -27,10 +27,10 @@ extern struct record_hot record_hot __attribute__((visibility("hidden")));
 /* As record_capture(), of which it is the rest. */
 uint32_t record_capture_anew(const struct record_caller *from) __attribute__((visibility("hidden")));
 
-static inline struct known_call *record_call(struct context *context, const struct record_caller *from)
+static inline struct known_call *record_calls(struct context *context, const struct record_caller *from)
 {
     uint64_t hash = from->ip * 0x9e3779b97f4a7c15u ^ from->rsp * 0xd1342543de82ef95u;
-    return &context->calls[hash >> (64 - KNOWN_CALLS_LOG)];
+    return context->calls[hash >> (64 - KNOWN_CALLS_LOG)];
 }
 
 static inline bool record_is_same_word(const struct unwind_word *word)
@@ -39,22 +39,31 @@ static inline bool record_is_same_word(const struct unwind_word *word)
 }
 
 /* The call was made from this place before, inward of a frame that is still on the last stack, and what led there is as it
- * was: the base frame. Otherwise NULL. Of its own callers nothing is known yet. */
-static inline const struct last_frame *record_call_base(const struct context *context, const struct known_call *call,
-                                                        const struct record_caller *from)
+ * was. Of that frame's own callers nothing is known yet. */
+static inline bool record_is_call(const struct context *context, const struct known_call *call,
+                                  const struct record_caller *from)
 {
     const struct last_frame *base = &context->last[call->base - 1];
     if (call->ip != from->ip || call->rsp != from->rsp || call->base - 1 >= context->last_count ||
         base->path != call->base_path || base->rsp != call->base_rsp)
-        return NULL;
-    if ((call->needs_rbp && call->rbp != from->rbp) || (base->needs_rbp && base->rbp != call->base_rbp) ||
-        context->epoch != modules_epoch())
-        return NULL;
+        return false;
+    if ((call->needs_rbp && call->rbp != from->rbp) || (base->needs_rbp && base->rbp != call->base_rbp))
+        return false;
     const struct unwind_word *word = call->words, *end = word + call->count;
-    for (; word != end; word++)
-        if (!record_is_same_word(word))
-            return NULL;
-    return base;
+    while (word != end && record_is_same_word(word))
+        word++;
+    return word == end;
+}
+
+static inline struct known_call *record_find_call(struct context *context, const struct record_caller *from)
+{
+    struct known_call *call = record_calls(context, from);
+    if (__builtin_expect(context->epoch != modules_epoch(), 0))
+        return NULL;
+    for (unsigned way = 0; way < CALL_WAYS; way++, call++)
+        if (record_is_call(context, call, from))
+            return call;
+    return NULL;
 }
 
 /* From a place that is known, below callers that are all the same. words[0] is never the same (context.h). */
@@ -63,11 +72,10 @@ static inline uint32_t record_capture_hot(const struct record_caller *from)
     struct context *context = context_of_this_thread();
     if (__builtin_expect(context == NULL, 0))
         return record_capture_anew(from);
-    const struct known_call *call = record_call(context, from);
-    const struct last_frame *base = record_call_base(context, call, from);
-    if (__builtin_expect(base == NULL, 0))
+    const struct known_call *call = record_find_call(context, from);
+    if (__builtin_expect(call == NULL, 0))
         return record_capture_anew(from);
-    const struct unwind_word *word = context->words + base->words_out - 1;
+    const struct unwind_word *word = context->words + context->last[call->base - 1].words_out - 1;
     while (record_is_same_word(word))
         word--;
     if (__builtin_expect(word != context->words || record_hot.check_stacks, 0))
