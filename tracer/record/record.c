@@ -51,11 +51,17 @@ uint32_t record_stack(uint32_t site, uint64_t *ips, uint32_t max)
 
 static uint64_t allocations_of(const struct thread_tallies *thread)
 {
-    const struct tally_table *table = (const struct tally_table *)__atomic_load_n(&thread->table, __ATOMIC_ACQUIRE);
-    uint64_t sum = __atomic_load_n(&thread->allocations, __ATOMIC_RELAXED);
+    uint64_t at, sum;
 
-    for (uint64_t i = 0; i < table->capacity; i++)
-        sum += __atomic_load_n(&table->tally[i].allocations, __ATOMIC_RELAXED);
+    do {
+        at = __atomic_load_n(&thread->table, __ATOMIC_ACQUIRE);
+        const struct tally_table *table = (const struct tally_table *)(uintptr_t)at;
+        uint64_t capacity = __atomic_load_n(&table->capacity, __ATOMIC_RELAXED);
+
+        sum = __atomic_load_n(&thread->allocations, __ATOMIC_RELAXED);
+        for (uint64_t i = 0; i < capacity; i++)
+            sum += __atomic_load_n(&table->tally[i].allocations, __ATOMIC_RELAXED);
+    } while (at != __atomic_load_n(&thread->table, __ATOMIC_ACQUIRE));
     return sum;
 }
 

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "tracer/record/sites.h"
 
+#include <sched.h>
+
 #include "allocator/platform.h"
 
-#define INDEX_FIRST_LOG 12u /* 4,096 slots of 16 bytes: 64 KiB, touched as used */
+#define INDEX_FIRST_LOG 10u /* 1,024 slots of 16 bytes: 16 KiB */
 #define INDEX_LAST_LOG  28u
 
-#define PATH_SEALED 1u /* nothing is inserted here or behind: there is a newer index */
+#define PATH_SEALED 0u /* nothing is inserted here or behind: there is a newer index. Memory given back is full of it */
+#define PATH_FREE   1u
 #define PATH_GONE   2u /* forgotten */
 
 struct site_index *sites_newest;
@@ -21,6 +24,8 @@ static struct site_index *new_index(uint32_t log, struct site_index *older)
         made->older = older;
         made->shift = 64 - log;
         made->mask = ((uint64_t)1 << log) - 1;
+        for (uint64_t at = 0; at <= made->mask; at++)
+            made->slots[at].path = PATH_FREE;
     }
     return made;
 }
@@ -92,7 +97,7 @@ static struct site_slot *search(struct site_index *index, uint64_t path, struct 
 
         if (there == path)
             return slot;
-        if (there == 0 || there == PATH_SEALED) {
+        if (there == PATH_FREE || there == PATH_SEALED) {
             *ret_free = slot;
             return NULL;
         }
@@ -132,32 +137,11 @@ static uint32_t find_or_seal(struct site_index *index, struct search *wanted)
     for (;;) {
         if ((slot = search(index, wanted->path, &empty)) != NULL)
             return settle_id(slot, wanted);
-        uint64_t there = 0;
+        uint64_t there = PATH_FREE;
         if (__atomic_compare_exchange_n(&empty->path, &there, PATH_SEALED, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ||
             there == PATH_SEALED)
             return 0;
     }
-}
-
-/* Twice as large, unless somebody else is making one. false: there is no room for one more path. */
-static bool grow(struct site_index *from)
-{
-    uint32_t log = 64u - (uint32_t)from->shift + 1u;
-
-    if (!platform_try_lock(&growing)) {
-        if (__atomic_load_n(&from->used, __ATOMIC_RELAXED) < from->mask / 4 * 3)
-            return true;
-        platform_lock(&growing);
-    }
-    if (sites_newest == from && log <= INDEX_LAST_LOG) {
-        struct site_index *made = new_index(log, from);
-
-        if (made)
-            __atomic_store_n(&sites_newest, made, __ATOMIC_RELEASE);
-    }
-    bool grown = sites_newest != from;
-    platform_unlock(&growing);
-    return grown || __atomic_load_n(&from->used, __ATOMIC_RELAXED) < from->mask / 8 * 7;
 }
 
 /* Into the newest. false: begin again, there is a newer one. *ret 0: no memory. */
@@ -170,7 +154,7 @@ static bool insert(struct site_index *index, struct search *wanted, uint32_t *re
             *ret = settle_id(slot, wanted);
             return true;
         }
-        uint64_t there = 0;
+        uint64_t there = PATH_FREE;
         if (path_at(empty) == PATH_SEALED)
             return false;
         if (__atomic_compare_exchange_n(&empty->path, &there, wanted->path, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
@@ -178,29 +162,82 @@ static bool insert(struct site_index *index, struct search *wanted, uint32_t *re
     }
 }
 
-/* Of what was found in an older index: the next time it is found at once. */
-static void bring_forward(struct site_index *index, uint64_t path, uint32_t id)
-{
-    struct search wanted = {.path = path, .id = id};
+/* --- a larger index ---------------------------------------------------------------------------------------- */
 
-    if (__atomic_load_n(&index->used, __ATOMIC_RELAXED) <= index->mask / 2)
-        (void)insert(index, &wanted, &id);
+/* Somebody has claimed the slot, and its id comes as soon as a node is made; unless that thread is gone. */
+static bool id_comes(struct site_slot *slot)
+{
+    for (unsigned tries = 0; __atomic_load_n(&slot->id, __ATOMIC_ACQUIRE) == 0; tries++) {
+        if (tries == 1000)
+            return false;
+        sched_yield();
+    }
+    return true;
 }
+
+/* To the newest, with nothing inserted here any more. false: there is something whose id is not known. */
+static bool move_slot(struct site_slot *slot, struct site_index *to)
+{
+    uint64_t path = PATH_FREE;
+    uint32_t unused;
+
+    if (__atomic_compare_exchange_n(&slot->path, &path, PATH_SEALED, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ||
+        path < PATH_LEAST)
+        return true;
+    if (!id_comes(slot))
+        return false;
+    struct search moved = {.path = path, .id = __atomic_load_n(&slot->id, __ATOMIC_ACQUIRE)};
+    (void)insert(to, &moved, &unused);
+    return true;
+}
+
+/* Everything is in the newest index then, and the old one is empty memory: who still looks into it finds nothing, and then
+ * looks into the newest before inserting. */
+static void empty_into(struct site_index *from, struct site_index *to)
+{
+    bool all = true;
+
+    for (uint64_t at = 0; at <= from->mask; at++)
+        all &= move_slot(&from->slots[at], to);
+    if (!all)
+        return;
+    __atomic_store_n(&to->older, from->older, __ATOMIC_RELEASE);
+    uintptr_t start = ((uintptr_t)from->slots + PLATFORM_PAGE - 1) & ~(uintptr_t)(PLATFORM_PAGE - 1);
+    uintptr_t end = (uintptr_t)(from->slots + from->mask + 1) & ~(uintptr_t)(PLATFORM_PAGE - 1);
+    if (end > start)
+        (void)platform_purge((void *)start, end - start);
+}
+
+/* Twice as large, unless somebody else is making one. false: there is no room for one more path. */
+static bool grow(struct site_index *from)
+{
+    uint32_t log = 64u - (uint32_t)from->shift + 1u;
+
+    if (!platform_try_lock(&growing)) {
+        if (__atomic_load_n(&from->used, __ATOMIC_RELAXED) < from->mask / 4 * 3)
+            return true;
+        platform_lock(&growing);
+    }
+    struct site_index *made = NULL;
+    if (sites_newest == from && log <= INDEX_LAST_LOG && (made = new_index(log, from)) != NULL) {
+        __atomic_store_n(&sites_newest, made, __ATOMIC_RELEASE);
+        empty_into(from, made);
+    }
+    bool grown = sites_newest != from;
+    platform_unlock(&growing);
+    return grown || __atomic_load_n(&from->used, __ATOMIC_RELAXED) < from->mask / 8 * 7;
+}
+
+/* --- finding ----------------------------------------------------------------------------------------------- */
 
 uint32_t sites_look_up(uint64_t path)
 {
-    struct site_index *newest = __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE);
+    struct site_index *index = __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE);
     struct site_slot *slot, *unused;
-    uint32_t id;
 
-    for (struct site_index *index = newest; index; index = index->older) {
-        if ((slot = search(index, path, &unused)) == NULL)
-            continue;
-        id = __atomic_load_n(&slot->id, __ATOMIC_ACQUIRE);
-        if (id && index != newest)
-            bring_forward(newest, path, id);
-        return id;
-    }
+    for (; index; index = __atomic_load_n(&index->older, __ATOMIC_ACQUIRE))
+        if ((slot = search(index, path, &unused)) != NULL)
+            return __atomic_load_n(&slot->id, __ATOMIC_ACQUIRE);
     return 0;
 }
 
@@ -217,7 +254,8 @@ uint32_t sites_find(uint64_t path, uint64_t ip, uint32_t parent, uint32_t module
             id = settle_id(slot, &wanted);
             break;
         }
-        for (struct site_index *older = index->older; older && !wanted.id; older = older->older)
+        struct site_index *older = __atomic_load_n(&index->older, __ATOMIC_ACQUIRE);
+        for (; older && !wanted.id; older = __atomic_load_n(&older->older, __ATOMIC_ACQUIRE))
             wanted.id = find_or_seal(older, &wanted);
         if (__atomic_load_n(&index->used, __ATOMIC_RELAXED) > index->mask / 2 && !grow(index)) {
             id = wanted.id;
@@ -270,7 +308,8 @@ void sites_forget(const struct module_entry *modules, uint32_t count)
     if (!gone)
         return;
     mark_gone(gone, nodes, modules, count);
-    for (struct site_index *index = __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE); index; index = index->older)
+    for (struct site_index *index = __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE); index;
+         index = __atomic_load_n(&index->older, __ATOMIC_ACQUIRE))
         forget_in(index, gone, nodes);
     platform_unmap(gone, size);
 }

@@ -12,11 +12,11 @@
  * So a stack that was seen before costs one look-up, by its path, and no node is touched.
  *
  * Threads: no locks but for making a larger index. A node is filled before its id is seen by anyone. A slot is claimed by
- * its path (compare and swap from 0) and then gets its id (likewise): whoever finds a path without an id makes a node
+ * its path (compare and swap) and then gets its id (likewise): whoever finds a path without an id makes a node
  * itself, and the first one stands; the others are never used. An index that is half full gets a successor of twice the
- * size, and what is found in an older one is put into the newest. So that no two threads give one path two ids, one into
- * an old index and one into the new one, whoever inserts into the newest first seals the slot in each older one where
- * another thread would insert: that one finds the seal, and begins again.
+ * size, and who made that moves everything there. So that no two threads give one path two ids meanwhile, one in the old
+ * index and one in the new one, whoever inserts into the newest first seals the slot in the older one where another thread
+ * would insert: that one finds the seal, and begins again.
  *
  * A frame is told by its ip, so when a module goes and another takes its addresses, the paths through it are forgotten
  * (sites_forget). Old stacks keep their nodes.
@@ -46,13 +46,13 @@ static inline uint64_t sites_path(uint64_t outer, uint64_t ip)
 }
 
 struct site_slot {
-    uint64_t path; /* 0 free. Any thread, by compare and swap from 0; sites_forget() */
+    uint64_t path; /* or PATH_* (sites.c). Any thread, by compare and swap from PATH_FREE; sites_forget() */
     uint32_t id;   /* 0: soon. Any thread, by compare and swap from 0 */
     uint32_t reserved;
 };
 
 struct site_index {
-    struct site_index *older; /* constant */
+    struct site_index *older; /* what may be there and not here yet. Under the growing lock, release */
     uint64_t shift;           /* constant: path >> shift is where it is looked for first */
     uint64_t mask;            /* constant: slots - 1 */
     uint64_t used;            /* any thread, by addition */

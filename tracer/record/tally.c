@@ -39,6 +39,15 @@ static struct site_tally *place_of(struct tally_table *table, uint32_t shift, ui
     }
 }
 
+/* What was read from it until now is right; from now on it has no tallies. The first table is a part of a page. */
+static void give_back(struct tally_table *old)
+{
+    size_t size = table_size(old->capacity) & ~(size_t)(PLATFORM_PAGE - 1);
+
+    if (old->capacity != FIRST_CAPACITY)
+        (void)platform_purge(old, size);
+}
+
 static bool grow(struct tally *tally)
 {
     struct tally_table *old = tally->table;
@@ -53,6 +62,7 @@ static bool grow(struct tally *tally)
     tally->shift--;
     tally->table = made;
     __atomic_store_n(&tally->shared->table, (uintptr_t)made, __ATOMIC_RELEASE);
+    give_back(old);
     return true;
 }
 
