@@ -72,11 +72,12 @@ ALLOC_INSIDE bool alloc_free_fast(void *p)
 /* A block of another heap's pool, `entry` what alloc_free_span() said. true when p was freed. */
 bool alloc_free_remote(void *p, uintptr_t entry);
 
-/* `state` is the span's, as it was read last. All that is called is called last, so that the others need no stack. */
+/* `state` is the span's, as it was read last, and the heap is one. All that is called is called last, so that the others
+ * need no stack. */
 static inline bool free_span_next(struct heap *heap, struct pool *span, uint8_t state)
 {
     uint32_t word;
-    if (unlikely(heap == SENTINEL_HEAP || !span_cache_try(&heap->spans, &word)))
+    if (unlikely(!span_cache_try(&heap->spans, &word)))
         return false;
     forget(heap);
     forget(span);
@@ -96,7 +97,7 @@ static inline bool free_span_next(struct heap *heap, struct pool *span, uint8_t 
     return true;
 }
 
-/* The next try, `heap` alloc_heap. true when p, which may be anything, was a span and was freed. Otherwise *ret_entry is
+/* The next try, `heap` alloc_heap, and not the sentinel. true when p, which may be anything, was a span and was freed. Otherwise *ret_entry is
  * what the map says of p, or 0. Of all entries only a chunk's is a multiple of a slot, so it is one if p is and their
  * distance too. Rotated, a distance that is not, or is longer than a chunk, is past every slot's number: so is that from
  * an entry of 0. */
@@ -119,7 +120,7 @@ static inline bool alloc_free_span(struct heap *heap, void *p, uintptr_t *ret_en
 static inline bool alloc_free_next(void *p)
 {
     uintptr_t entry;
-    return alloc_free_span(alloc_heap, p, &entry) || alloc_free_remote(p, entry);
+    return alloc_heap != SENTINEL_HEAP && (alloc_free_span(alloc_heap, p, &entry) || alloc_free_remote(p, entry));
 }
 
 /* Staying is worth up to half the block wasted, and small change is never worth a copy. */

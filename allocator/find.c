@@ -151,7 +151,8 @@ enum alloc_status alloc_find(const void *p, struct alloc_block *ret)
 static const struct heap *readable_heap(void)
 {
     const struct heap *own = alloc_own_heap;
-    if (likely(!alloc_thread.no_fast && !alloc_state.keep_ledger) || thread_is_nested() || alloc_state.intercept)
+    if (likely(!alloc_thread.no_fast && !alloc_state.keep_ledger) || thread_is_nested() ||
+        alloc_state.intercept)
         return alloc_heap;
     return own == NULL || own == EXITED_HEAP || load_relaxed(&own->busy) != 0 ? alloc_heap : own;
 }

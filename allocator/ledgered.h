@@ -22,7 +22,8 @@ static inline struct heap *ledgered_heap(void)
 {
     struct heap *heap = alloc_own_heap;
     if (unlikely(heap == NULL || heap == EXITED_HEAP ||
-                 (load_relaxed(&heap->busy) | load_relaxed(&alloc_thread.locks)) != 0 || !alloc_state.keep_ledger))
+                 (load_relaxed(&heap->busy) | load_relaxed(&alloc_thread.locks)) != 0 ||
+                 !alloc_state.keep_ledger))
         return NULL;
     return heap;
 }

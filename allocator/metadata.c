@@ -11,9 +11,11 @@
 /* Regions from half of it on shall have none: what is kept here lies thinly, in tables above all. */
 #define HUGE_PAGE     ((size_t)2 << 20)
 #define REGION_LAST   ((size_t)4 << 20)           /* a large heap does not map often */
-#define PIECES_BYTES  ((size_t)4 * PLATFORM_PAGE) /* taken at once for small pieces */
-#define SMALLEST_BITS 6                           /* 64 bytes */
-#define BIN_COUNT     (41 - SMALLEST_BITS)
+#define PIECES_BYTES  (REGION_FIRST / 8) /* taken at once for small pieces: from the current region */
+#define PIECE_MAX     (PIECES_BYTES / 4)
+#define SMALLEST_BITS 6 /* 64 bytes */
+/* Four sizes from each power of two to the next: a ledger of 5,456 bytes does not take 8,192. */
+#define BIN_COUNT ((41 - SMALLEST_BITS) * 4 + 1)
 
 struct spare {
     struct spare *next;
@@ -135,10 +137,14 @@ void *platform_map_metadata(size_t size)
     return taken;
 }
 
-static unsigned bin_of(size_t size)
+static unsigned bin_of(size_t size, size_t *ret_rounded)
 {
-    unsigned bits = size <= 1 ? 0 : 64 - (unsigned)__builtin_clzll(size - 1);
-    return bits <= SMALLEST_BITS ? 0 : bits - SMALLEST_BITS;
+    *ret_rounded = (size_t)1 << SMALLEST_BITS;
+    if (size <= *ret_rounded)
+        return 0;
+    unsigned power = 63 - (unsigned)__builtin_clzll(size - 1), quarter = (unsigned)((size - 1) >> (power - 2) & 3);
+    *ret_rounded = (size_t)(quarter + 5) << (power - 2);
+    return (power - SMALLEST_BITS) * 4 + quarter + 1;
 }
 
 static void *piece_take(size_t size)
@@ -158,14 +164,14 @@ static void *piece_take(size_t size)
 
 void *metadata_take(size_t size)
 {
-    unsigned bin = bin_of(size);
-    size_t rounded = (size_t)1 << (bin + SMALLEST_BITS);
+    size_t rounded;
+    unsigned bin = bin_of(size, &rounded);
     state_lock(LOCK_METADATA);
     struct spare *taken = metadata.bin[bin];
     if (taken != NULL)
         metadata.bin[bin] = taken->next;
     else
-        taken = rounded < PLATFORM_PAGE ? piece_take(rounded) : pages_take(rounded);
+        taken = rounded < PIECE_MAX ? piece_take(rounded) : pages_take(rounded);
     state_unlock(LOCK_METADATA);
     return taken;
 }
@@ -185,7 +191,8 @@ void *metadata_keep(size_t size)
 void metadata_give(void *p, size_t size)
 {
     struct spare *spare = p;
-    unsigned bin = bin_of(size);
+    size_t rounded;
+    unsigned bin = bin_of(size, &rounded);
     state_lock(LOCK_METADATA);
     spare->next = metadata.bin[bin];
     metadata.bin[bin] = spare;

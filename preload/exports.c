@@ -56,7 +56,7 @@ static __attribute__((noinline)) void free_other(void *p, uintptr_t entry)
 static __attribute__((noinline)) void free_next(void *p, struct heap *heap)
 {
     uintptr_t entry;
-    if (__builtin_expect(face_state.recording, 0))
+    if (__builtin_expect(heap == SENTINEL_HEAP, 0))
         release(p, RELEASE_FREE);
     else if (!alloc_free_span(heap, p, &entry))
         free_other(p, entry);

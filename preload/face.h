@@ -39,8 +39,8 @@
 
 /* What the slow paths look at. Written by the first call and the constructor only. */
 struct face_state {
-    bool started;    /* settings are read and applied */
-    bool recording;  /* record_start() has succeeded */
+    bool started;           /* settings are read and applied */
+    bool recording;         /* record_start() has succeeded */
     bool plainly_recording; /* and nothing else is to be done */
     bool free_stacks;       /* of frees, too */
     bool hardened;   /* harden=1: harden.c stands between us and the allocator. By the first call only */

@@ -35,7 +35,8 @@ static void note_entries(const struct alloc_ledger *ledger)
 
     for (uint32_t i = 0; i < ledger->count; i++, entry++, p += ledger->block_size)
         if (entry->state == LEDGER_FREED)
-            freed_note(p, &(struct freed_block){ledger_size(entry), entry->site, entry->free_site, entry->free_frames});
+            freed_note(p, &(struct freed_block){ledger_size(entry), entry->site, entry->free_site,
+                                                entry->free_frames});
 }
 
 void freed_keep_all(void)

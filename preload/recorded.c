@@ -70,10 +70,12 @@ static inline void recorded_leave(bool outermost)
 
 static inline uint8_t flags_of_block(uintptr_t caller)
 {
-    return (uint8_t)((delete_is_from_new(caller) ? LEDGER_NEW : 0) | (thread_face.ignore_depth ? LEDGER_IGNORED : 0));
+    return (uint8_t)((delete_is_from_new(caller) ? LEDGER_NEW : 0) |
+                     (thread_face.ignore_depth ? LEDGER_IGNORED : 0));
 }
 
-static inline void note_block(void *p, void *entry, uint32_t site, size_t size, enum alloc_kind kind, uintptr_t caller)
+static inline void note_block(void *p, void *entry, uint32_t site, size_t size, enum alloc_kind kind,
+                              uintptr_t caller)
 {
     record_block(entry, p, site, size, kind);
     if (entry)
@@ -94,7 +96,8 @@ static COLD void *out_of_memory(void)
 }
 
 /* What the fast way does not serve. */
-static __attribute__((noinline)) void *serve_recorded(enum alloc_kind kind, size_t size, size_t alignment, void **ret_entry)
+static __attribute__((noinline)) void *serve_recorded(enum alloc_kind kind, size_t size, size_t alignment,
+                                                      void **ret_entry)
 {
     void *p = face_state.hardened ? harden_allocate(kind, size, alignment) : serve(kind, size, alignment);
     *ret_entry = p ? entry_of(p) : NULL;
@@ -232,7 +235,8 @@ static void note_freed(const void *p, const struct alloc_block *block, const str
                        struct record_freer freer)
 {
     bool known = was->state == LEDGER_LIVE;
-    const struct freed_block freed = {known ? ledger_size(was) : block->capacity, was->site, freer.site, freer.frames};
+    const struct freed_block freed = {known ? ledger_size(was) : block->capacity, was->site, freer.site,
+                                      freer.frames};
     freed_note(p, &freed);
 }
 

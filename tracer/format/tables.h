@@ -135,8 +135,9 @@ struct tally_table {
 
 /* Of one thread, and those that had its place before it. All of it is written by the thread alone, in recorded calls. */
 struct thread_tallies {
-    uint64_t next;        /* address of another one, or 0. Constant once linked */
-    uint64_t table;       /* address of its struct tally_table. A larger one holds all that the last one held (release) */
+    uint64_t next; /* address of another one, or 0. Constant once linked */
+    uint64_t
+        table; /* address of its struct tally_table. A larger one holds all that the last one held (release) */
     uint64_t allocations; /* without a place in the table, since memory was out */
     uint64_t frees;
 };

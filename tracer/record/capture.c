@@ -14,12 +14,12 @@
 /* Of a stack that is cut, so many frames more than are shown are walked and kept: that many returns and calls later they
  * are still enough. */
 #define FRAMES_AT_ONCE 64u
-_Static_assert(RECORD_DEPTH_MAX + FRAMES_AT_ONCE < FRAMES_MAX, "there is room for some calls, too");
+_Static_assert(FRAMES_AT_ONCE < FRAMES_MORE, "there is room for some calls, too");
 
 /* A rough capture looks at what led to so many frames of the last stack. */
 #define ROUGH_KNOWN 7u
 
-static struct code_object self; /* constant after capture_start */
+static struct code_object self;      /* constant after capture_start */
 #define LIMIT record_hot.depth_limit /* frames kept a stack */
 
 void capture_start(const struct code_object *library)
@@ -186,8 +186,9 @@ static COLD bool learn_rule(struct known_rule *known, uint64_t pc, uint32_t epoc
     if (rule.kind != RULE_PLAIN || rule.rbp_offset % 8 != 0 || (rule.rbp_saved && rule.rbp_offset == 0) ||
         rule.rbp_offset / 8 > INT16_MAX || rule.rbp_offset / 8 < INT16_MIN)
         return false;
-    *known = (struct known_rule){rules_key(pc, epoch), rule.cfa_offset,
-                                 rule.rbp_saved ? (int16_t)(rule.rbp_offset / 8) : (int16_t)0, rule.cfa_from_rbp};
+    *known =
+        (struct known_rule){rules_key(pc, epoch), rule.cfa_offset,
+                            rule.rbp_saved ? (int16_t)(rule.rbp_offset / 8) : (int16_t)0, rule.cfa_from_rbp};
     return true;
 }
 
@@ -203,7 +204,8 @@ static INLINE bool step_here(struct walk *walk)
     uint64_t cfa = (rule->cfa_from_rbp ? walk->rbp : walk->rsp) + (uint64_t)(int64_t)rule->cfa_offset;
     uint64_t rbp_at = cfa + (uint64_t)((int64_t)rule->rbp_words * 8);
     if (__builtin_expect(cfa <= walk->rsp || !is_readable(context, cfa - 8) ||
-                             (rule->rbp_words != 0 && !is_readable(context, rbp_at)), 0))
+                             (rule->rbp_words != 0 && !is_readable(context, rbp_at)),
+                         0))
         return false;
     walk->from_rbp = rule->cfa_from_rbp;
     walk->keeps_rbp = rule->rbp_words == 0;
@@ -257,7 +259,7 @@ static COLD void step_anyhow(struct walk *walk)
     walk->plain = walk->keeps_rbp = false;
     walk->from_rbp = depends_on_rbp(rules_get(pc, context->epoch).kind, call.result);
     const struct unwind_reads *reads = &call.reads;
-    if (walk->words + UNWIND_READS + 2 * (FRAMES_MAX - walk->fresh) > WORDS_MAX)
+    if (walk->words + UNWIND_READS + 2 * (context->frames_max - walk->fresh) > context->words_max)
         walk->end = WALK_FAILED;
     else if (reads->count > UNWIND_READS)
         push_word(walk, (uintptr_t)&context->never, 1);
@@ -342,7 +344,8 @@ static inline uint32_t words_to(const struct context *context, uint32_t at)
 /* From the frame last[base - 1] outward: the words that led to the next `most` frames, or all, are as they were. Otherwise
  * false, and *ret_rest is how many outermost frames may still be met: the one that the word led to, too, for its place may
  * be reached by other words. */
-static INLINE bool is_unchanged(const struct context *context, uint32_t base, uint32_t most, uint32_t *ret_rest)
+static INLINE bool is_unchanged(const struct context *context, uint32_t base, uint32_t most,
+                                uint32_t *ret_rest)
 {
     const struct unwind_word *word = context->words + words_to(context, base - 1) - 1, *end = context->words;
 
@@ -417,11 +420,12 @@ static INLINE enum site_end note_end(const struct walk *walk)
 }
 
 /* The words from..to led to a frame, and move to those of the last walk; what only told rbp, where it is needed. */
-static inline uint32_t keep_words(struct context *context, uint32_t from, uint32_t to, uint32_t end, bool but_rbp)
+static inline uint32_t keep_words(struct context *context, uint32_t from, uint32_t to, uint32_t end,
+                                  bool but_rbp)
 {
     if (but_rbp && to - from == 2)
         to--;
-    while (from < to && end < WORDS_MAX)
+    while (from < to && end < context->words_max)
         context->words[end++] = context->fresh_words[from++];
     return end;
 }
@@ -475,7 +479,7 @@ static INLINE void keep(const struct walk *walk)
         last->needs_rbp = needs;
     }
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    context->last_count = words < WORDS_MAX ? count : 0;
+    context->last_count = words < context->words_max ? count : 0;
 }
 
 /* The site of the last stack. */
@@ -494,9 +498,11 @@ static inline uint32_t last_site(struct context *context)
 }
 
 /* The last stack's inner end, from last[base - 1] inward, as a call that was captured. */
-static INLINE void keep_call(struct context *context, const struct record_caller *from, uint32_t base, uint32_t site)
+static INLINE void keep_call(struct context *context, const struct record_caller *from, uint32_t base,
+                             uint32_t site)
 {
-    const struct last_frame *last = &context->last[base - 1], *inner = &context->last[context->last_count - 1];
+    const struct last_frame *last = &context->last[base - 1],
+                            *inner = &context->last[context->last_count - 1];
     uint32_t first = words_to(context, base - 1), count = inner->words_end - first;
     struct known_call *call = record_calls(context, from) + context->calls_kept++ % CALL_WAYS;
 
@@ -530,7 +536,7 @@ static INLINE uint32_t capture_once(struct context *context, const struct record
     context->last_count = walk.end == WALK_MET && walk.fresh == 0 ? walk.base : 0;
     if (walk.fresh > 0) {
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        if (walk.end != WALK_FAILED && walk.base + walk.fresh <= FRAMES_MAX)
+        if (walk.end != WALK_FAILED && walk.base + walk.fresh <= context->frames_max)
             keep(&walk);
     }
     if (__builtin_expect(context->last_count == 0, 0))
@@ -558,8 +564,8 @@ __attribute__((noinline)) uint32_t capture_quickly(struct context *context, cons
 }
 
 /* Inward of frame last[base - 1], whose nearest callers are looked at. 0: they are others. */
-static INLINE uint32_t rough_site(const struct context *context, uint32_t base, uint32_t frames, uint32_t site,
-                                  uint32_t *ret_frames)
+static INLINE uint32_t rough_site(const struct context *context, uint32_t base, uint32_t frames,
+                                  uint32_t site, uint32_t *ret_frames)
 {
     uint32_t unused;
 

@@ -15,6 +15,7 @@ static struct context *all;       /* written under lock (release), read by fork 
 __thread struct context *context_own;
 static const struct unwinder *unwinder; /* constant after contexts_start */
 static void (*own_block)(void *block);  /* likewise */
+static uint32_t depth;                  /* likewise */
 static uint64_t *tallies;               /* likewise; what it points to: under lock */
 static uint32_t gate;                   /* 1 while a thread forks; written by it, read by walkers */
 
@@ -52,8 +53,9 @@ __asm__(".text\n"
         ".cfi_endproc\n"
         ".size context_run_on_stack, .-context_run_on_stack\n");
 
-void contexts_start(const struct unwinder *backend, void (*told)(void *block), uint64_t *published)
+void contexts_start(const struct unwinder *backend, void (*told)(void *block), uint32_t depth_limit, uint64_t *published)
 {
+    depth = depth_limit;
     unwinder = backend;
     own_block = told;
     tallies = published;
@@ -102,12 +104,31 @@ static struct context *reuse(void)
     return found;
 }
 
+/* What depends on how deep stacks may be, in one piece. */
+static bool make_room(struct context *context)
+{
+    size_t frames = depth + FRAMES_MORE, words = 3 * frames;
+    size_t size = frames * (sizeof(context->last[0]) + sizeof(context->fresh[0])) +
+                  2 * words * sizeof(context->words[0]) + depth * sizeof(context->frames[0]);
+
+    context->last = platform_map_metadata(size);
+    if (!context->last)
+        return false;
+    context->fresh = (struct fresh_frame *)(context->last + frames);
+    context->words = (struct unwind_word *)(context->fresh + frames);
+    context->fresh_words = context->words + words;
+    context->frames = (uint64_t *)(context->fresh_words + words);
+    context->frames_max = (uint32_t)frames;
+    context->words_max = (uint32_t)words;
+    return true;
+}
+
 static struct context *new_context(void)
 {
     struct context *made = platform_map_metadata(sizeof(*made));
     char *stack = platform_map_metadata(CONTEXT_STACK_SIZE);
 
-    if (!made || !stack)
+    if (!made || !stack || !make_room(made))
         return NULL;
     made->stack_top = stack + CONTEXT_STACK_SIZE;
     made->in_use = claim();

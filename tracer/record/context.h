@@ -40,9 +40,7 @@
 
 /* As many frames are kept as a stack may have and, of a deeper one, some more, so that they are not walked anew at every
  * call or return. */
-#define FRAMES_MORE 256u
-#define FRAMES_MAX  (RECORD_DEPTH_MAX + FRAMES_MORE)
-#define WORDS_MAX   (3u * FRAMES_MAX)
+#define FRAMES_MORE 128u
 
 /* One line. */
 struct last_frame {
@@ -68,7 +66,7 @@ struct fresh_frame {
 };
 
 /* A plain rule, where the processor finds it sooner than in everybody's table. */
-#define KNOWN_RULES_LOG 9u
+#define KNOWN_RULES_LOG 10u
 struct known_rule {
     uint64_t key;
     int32_t cfa_offset;
@@ -81,22 +79,22 @@ struct known_rule {
 
 /* A call that was captured, inward of a frame that may still be on the last stack: where it was made, the words that led from
  * there to that frame, and the site of all of it. */
-#define KNOWN_CALLS_LOG 6u
+#define KNOWN_CALLS_LOG 7u
 #define CALL_WORDS      8u
 struct known_call {
-    uint64_t ip, rsp, rbp;                   /* of the caller's frame */
-    uint64_t base_path, base_rsp, base_rbp;  /* of the frame that it is inward of */
+    uint64_t ip, rsp, rbp;                  /* of the caller's frame */
+    uint64_t base_path, base_rsp, base_rbp; /* of the frame that it is inward of */
     uint32_t site;
-    uint32_t base;      /* last[base - 1], if that is still it; 0: unused */
-    uint16_t frames;    /* inward of that */
-    uint8_t count;      /* of words */
-    bool needs_rbp;     /* rbp is a part of the place */
+    uint32_t base;   /* last[base - 1], if that is still it; 0: unused */
+    uint16_t frames; /* inward of that */
+    uint8_t count;   /* of words */
+    bool needs_rbp;  /* rbp is a part of the place */
     struct unwind_word words[CALL_WORDS];
 };
 _Static_assert(sizeof(struct known_call) == 192, "three lines");
 
 struct context {
-    struct tally tally; /* of all threads that had this context; owner only */
+    struct tally tally;   /* of all threads that had this context; owner only */
     struct context *next; /* all contexts ever made; constant once linked */
     uint32_t in_use;      /* 0: free; the owner's claim (platform.h), or 1. Under the list's lock */
     uint32_t walking;     /* owner writes, forking thread reads (see above) */
@@ -111,28 +109,30 @@ struct context {
     uint32_t last_count;
     bool last_is_cut;   /* last[0] has callers that are not here */
     enum site_end end;  /* how it ended */
-    uint32_t end_words;                  /* the first so many say that the stack ended */
-    uint64_t never;     /* 0. A word that is no longer so, for steps whose reads are not known, and for words[0] */
-    uint64_t low, high;                  /* of the stack: readable */
-    struct last_frame last[FRAMES_MAX];
-    struct unwind_word words[WORDS_MAX]; /* that led from frame to frame: one that is never so, and from 1 on the outermost
-                                          * frame's, and inward */
+    uint32_t end_words; /* the first so many say that the stack ended */
+    uint64_t
+        never; /* 0. A word that is no longer so, for steps whose reads are not known, and for words[0] */
+    uint64_t low, high; /* of the stack: readable */
+    uint32_t frames_max, words_max; /* room in what follows. Constant, as the addresses */
+    struct last_frame *last;
+    /* That led from frame to frame: one that is never so, and from 1 on the outermost frame's, and inward. */
+    struct unwind_word *words;
     struct known_rule rules[1u << KNOWN_RULES_LOG];
     struct known_call calls[1u << KNOWN_CALLS_LOG][CALL_WAYS];
     uint32_t calls_kept; /* counted: which way is next */
     /* Of the capture going on: its new frames, innermost first. */
-    struct fresh_frame fresh[FRAMES_MAX];
-    struct unwind_word fresh_words[WORDS_MAX];
+    struct fresh_frame *fresh;
+    struct unwind_word *fresh_words;
 
     /* Of a whole walk going on. */
     uint32_t frame_limit;
     uint32_t frame_count;
-    uint64_t frames[RECORD_DEPTH_MAX];
+    uint64_t *frames; /* as many as a stack may have */
 };
 
-/* Once, before the first context: the backend, who is told of its blocks (unwind.h), and where the newest tally is
- * published. */
-void contexts_start(const struct unwinder *backend, void (*own_block)(void *block), uint64_t *tallies);
+/* Once, before the first context: the backend, who is told of its blocks (unwind.h), how many frames a stack may have, and
+ * where the newest tally is published. */
+void contexts_start(const struct unwinder *backend, void (*own_block)(void *block), uint32_t depth_limit, uint64_t *tallies);
 extern __thread struct context *context_own __attribute__((visibility("hidden")));
 /* The calling thread's context if it was made already, or NULL. */
 static inline struct context *context_of_this_thread(void)

@@ -43,11 +43,11 @@ static inline bool record_is_same_word(const struct unwind_word *word)
 static inline bool record_is_call(const struct context *context, const struct known_call *call,
                                   const struct record_caller *from)
 {
-    const struct last_frame *base = &context->last[call->base - 1];
-    if (call->ip != from->ip || call->rsp != from->rsp || call->base - 1 >= context->last_count ||
-        base->path != call->base_path || base->rsp != call->base_rsp)
+    if (call->ip != from->ip || call->rsp != from->rsp || call->base - 1 >= context->last_count)
         return false;
-    if ((call->needs_rbp && call->rbp != from->rbp) || (base->needs_rbp && base->rbp != call->base_rbp))
+    const struct last_frame *base = &context->last[call->base - 1];
+    if (base->path != call->base_path || base->rsp != call->base_rsp ||
+        (call->needs_rbp && call->rbp != from->rbp) || (base->needs_rbp && base->rbp != call->base_rbp))
         return false;
     const struct unwind_word *word = call->words, *end = word + call->count;
     while (word != end && record_is_same_word(word))
@@ -84,20 +84,22 @@ static inline uint32_t record_capture_hot(const struct record_caller *from)
 }
 
 /* As two words: of fields the compiler makes three times the code. */
-static inline void record_fill(struct ledger_entry *entry, uint32_t site, size_t size, enum alloc_kind kind, uint8_t flags)
+static inline void record_fill(struct ledger_entry *entry, uint32_t site, size_t size, enum alloc_kind kind,
+                               uint8_t flags)
 {
-    const uint64_t words[2] = {(uint64_t)size << 32 | site,
-                               record_hot.entry_word | size >> 32 | (uint64_t)kind << 16 | (uint64_t)flags << 40};
+    const uint64_t words[2] = {(uint64_t)size << 32 | site, record_hot.entry_word | size >> 32 |
+                                                                (uint64_t)kind << 16 | (uint64_t)flags << 40};
 
     memcpy(entry, words, sizeof(*entry));
 }
 _Static_assert(offsetof(struct ledger_entry, size_high) == 8 && offsetof(struct ledger_entry, state) == 11 &&
-                   offsetof(struct ledger_entry, generation) == 12 && offsetof(struct ledger_entry, flags) == 13,
+                   offsetof(struct ledger_entry, generation) == 12 &&
+                   offsetof(struct ledger_entry, flags) == 13,
                "record_fill() knows where the fields are");
 
 /* After record_capture(), by the same thread: so there is a context, unless memory is out. */
-static inline void record_block_hot(void *entry, const void *p, uint32_t site, size_t size, enum alloc_kind kind,
-                                    uint8_t flags)
+static inline void record_block_hot(void *entry, const void *p, uint32_t site, size_t size,
+                                    enum alloc_kind kind, uint8_t flags)
 {
     struct context *context = context_of_this_thread();
 
@@ -120,9 +122,11 @@ static inline void record_free_hot(void *entry, const void *p, struct record_fre
         return;
     }
     tally_freed(&context->tally, of->site, p, ledger_size(of));
+    /* First: a fork or a copy in between must not find a live block whose generation is a part of something else. */
+    __atomic_store_n(&of->state, LEDGER_FREED, __ATOMIC_RELEASE);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     of->free_frames = freer.frames & 31u;
     of->free_site = freer.site;
-    __atomic_store_n(&of->state, LEDGER_FREED, __ATOMIC_RELAXED);
 }
 
 #endif

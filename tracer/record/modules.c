@@ -8,14 +8,15 @@
 #include "allocator/platform.h"
 #include "tracer/record/sites.h"
 
-/* Address space only, until entries are written: 16,384 objects of 96 bytes. Nothing real comes near it. */
-#define MODULE_CAPACITY 16384u
+/* Address space only, until entries are written. Nothing real comes near it, unless it opens new files for ever. */
+#define MODULE_CAPACITY 4096u
 #define NAME_ARENA      (64u * 1024u)
 
 static struct platform_lock lock;
 static struct record_root *root;     /* constant after modules_start */
 static struct module_entry *entries; /* constant after modules_start; [0, root->module_count) are complete */
 static const void **link_maps;       /* under lock: identity of each entry */
+static char program[1024];            /* constant after modules_start: later it may not be asked for any more */
 static char *names, *names_end;      /* under lock: where the next path goes */
 uint32_t modules_epoch_now = 1;
 
@@ -26,6 +27,8 @@ bool modules_start(struct record_root *record_root)
     link_maps = platform_map_metadata(MODULE_CAPACITY * sizeof(*link_maps));
     if (!entries || !link_maps)
         return false;
+    long n = syscall(SYS_readlink, "/proc/self/exe", program, sizeof(program) - 1);
+    program[n > 0 ? n : 0] = '\0';
     root->modules = (uintptr_t)entries;
     root->module_capacity = MODULE_CAPACITY;
     return true;
@@ -65,15 +68,9 @@ static const char *keep_name(const char *name, size_t length)
 }
 
 /* The loader calls the main program "": its name is what the kernel knows. */
-static const char *name_of(const struct code_object *object, char *buffer, size_t size)
+static const char *name_of(const struct code_object *object)
 {
-    if (object->path[0] != '\0')
-        return object->path;
-    long n = syscall(SYS_readlink, "/proc/self/exe", buffer, size - 1);
-    if (n <= 0)
-        return "";
-    buffer[n] = '\0';
-    return buffer;
+    return object->path[0] != '\0' ? object->path : program;
 }
 
 static bool is_same_module(const struct module_entry *entry, const char *name, const uint8_t *id,
@@ -107,9 +104,8 @@ static uint32_t append(const struct code_object *object, const char *name, const
 /* Under lock. An object on the stack is loaded, so every other entry that overlaps its range is not. */
 static uint32_t find_or_append(const struct code_object *object)
 {
-    char buffer[1024];
     uint8_t id[MODULE_BUILD_ID_MAX];
-    const char *name = name_of(object, buffer, sizeof(buffer));
+    const char *name = name_of(object);
     uint32_t id_length = code_build_id(object, id, sizeof(id));
 
     bool some_went = false;

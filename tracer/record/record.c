@@ -213,7 +213,7 @@ bool record_start(const struct record_config *config, const char **ret_why)
     }
     if (!unwinder->start(ret_why))
         return false;
-    contexts_start(unwinder, config->own_block, &root.tallies);
+    contexts_start(unwinder, config->own_block, config->depth_limit, &root.tallies);
     root.depth_limit = config->depth_limit;
     root.check_stacks = config->check_stacks;
     record_hot = (struct record_hot){&root, entry_word(), config->depth_limit, config->check_stacks != 0};

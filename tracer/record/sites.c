@@ -8,9 +8,10 @@
 #define INDEX_FIRST_LOG 10u /* 1,024 slots of 16 bytes: 16 KiB */
 #define INDEX_LAST_LOG  28u
 
-#define PATH_SEALED 0u /* nothing is inserted here or behind: there is a newer index. Memory given back is full of it */
-#define PATH_FREE   1u
-#define PATH_GONE   2u /* forgotten */
+#define PATH_SEALED                                                                                          \
+    0u /* nothing is inserted here or behind: there is a newer index. Memory given back is full of it */
+#define PATH_FREE 1u
+#define PATH_GONE 2u /* forgotten */
 
 struct site_index *sites_newest;
 static struct platform_lock growing;
@@ -18,7 +19,8 @@ static struct record_root *root; /* constant after sites_start */
 
 static struct site_index *new_index(uint32_t log, struct site_index *older)
 {
-    struct site_index *made = platform_map_metadata(sizeof(struct site_index) + (sizeof(struct site_slot) << log));
+    struct site_index *made =
+        platform_map_metadata(sizeof(struct site_index) + (sizeof(struct site_slot) << log));
 
     if (made) {
         made->older = older;
@@ -54,8 +56,8 @@ static bool have_segment(uint32_t segment)
     void *nodes = platform_map_metadata(sizeof(struct site_node) * count);
     if (!nodes)
         return false;
-    __atomic_compare_exchange_n(&root->site_segment[segment], &none, (uintptr_t)nodes, false, __ATOMIC_ACQ_REL,
-                                __ATOMIC_ACQUIRE);
+    __atomic_compare_exchange_n(&root->site_segment[segment], &none, (uintptr_t)nodes, false,
+                                __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
     return true;
 }
 
@@ -138,7 +140,8 @@ static uint32_t find_or_seal(struct site_index *index, struct search *wanted)
         if ((slot = search(index, wanted->path, &empty)) != NULL)
             return settle_id(slot, wanted);
         uint64_t there = PATH_FREE;
-        if (__atomic_compare_exchange_n(&empty->path, &there, PATH_SEALED, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ||
+        if (__atomic_compare_exchange_n(&empty->path, &there, PATH_SEALED, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE) ||
             there == PATH_SEALED)
             return 0;
     }
@@ -157,7 +160,8 @@ static bool insert(struct site_index *index, struct search *wanted, uint32_t *re
         uint64_t there = PATH_FREE;
         if (path_at(empty) == PATH_SEALED)
             return false;
-        if (__atomic_compare_exchange_n(&empty->path, &there, wanted->path, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        if (__atomic_compare_exchange_n(&empty->path, &there, wanted->path, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE))
             __atomic_add_fetch(&index->used, 1, __ATOMIC_RELAXED);
     }
 }
@@ -181,7 +185,8 @@ static bool move_slot(struct site_slot *slot, struct site_index *to)
     uint64_t path = PATH_FREE;
     uint32_t unused;
 
-    if (__atomic_compare_exchange_n(&slot->path, &path, PATH_SEALED, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ||
+    if (__atomic_compare_exchange_n(&slot->path, &path, PATH_SEALED, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE) ||
         path < PATH_LEAST)
         return true;
     if (!id_comes(slot))
