@@ -120,7 +120,8 @@ static inline bool alloc_free_span(struct heap *heap, void *p, uintptr_t *ret_en
 static inline bool alloc_free_next(void *p)
 {
     uintptr_t entry;
-    return alloc_heap != SENTINEL_HEAP && (alloc_free_span(alloc_heap, p, &entry) || alloc_free_remote(p, entry));
+    return alloc_heap != SENTINEL_HEAP &&
+           (alloc_free_span(alloc_heap, p, &entry) || alloc_free_remote(p, entry));
 }
 
 /* Staying is worth up to half the block wasted, and small change is never worth a copy. */

@@ -10,7 +10,7 @@
 #define REGION_FIRST ((size_t)256 << 10) /* a program under a tight limit pays for its addresses */
 /* Regions from half of it on shall have none: what is kept here lies thinly, in tables above all. */
 #define HUGE_PAGE     ((size_t)2 << 20)
-#define REGION_LAST   ((size_t)4 << 20)           /* a large heap does not map often */
+#define REGION_LAST   ((size_t)4 << 20)  /* a large heap does not map often */
 #define PIECES_BYTES  (REGION_FIRST / 8) /* taken at once for small pieces: from the current region */
 #define PIECE_MAX     (PIECES_BYTES / 4)
 #define SMALLEST_BITS 6 /* 64 bytes */
@@ -142,7 +142,8 @@ static unsigned bin_of(size_t size, size_t *ret_rounded)
     *ret_rounded = (size_t)1 << SMALLEST_BITS;
     if (size <= *ret_rounded)
         return 0;
-    unsigned power = 63 - (unsigned)__builtin_clzll(size - 1), quarter = (unsigned)((size - 1) >> (power - 2) & 3);
+    unsigned power = 63 - (unsigned)__builtin_clzll(size - 1),
+             quarter = (unsigned)((size - 1) >> (power - 2) & 3);
     *ret_rounded = (size_t)(quarter + 5) << (power - 2);
     return (power - SMALLEST_BITS) * 4 + quarter + 1;
 }

@@ -53,7 +53,8 @@ __asm__(".text\n"
         ".cfi_endproc\n"
         ".size context_run_on_stack, .-context_run_on_stack\n");
 
-void contexts_start(const struct unwinder *backend, void (*told)(void *block), uint32_t depth_limit, uint64_t *published)
+void contexts_start(const struct unwinder *backend, void (*told)(void *block), uint32_t depth_limit,
+                    uint64_t *published)
 {
     depth = depth_limit;
     unwinder = backend;

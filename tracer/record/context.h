@@ -112,7 +112,7 @@ struct context {
     uint32_t end_words; /* the first so many say that the stack ended */
     uint64_t
         never; /* 0. A word that is no longer so, for steps whose reads are not known, and for words[0] */
-    uint64_t low, high; /* of the stack: readable */
+    uint64_t low, high;             /* of the stack: readable */
     uint32_t frames_max, words_max; /* room in what follows. Constant, as the addresses */
     struct last_frame *last;
     /* That led from frame to frame: one that is never so, and from 1 on the outermost frame's, and inward. */
@@ -132,7 +132,8 @@ struct context {
 
 /* Once, before the first context: the backend, who is told of its blocks (unwind.h), how many frames a stack may have, and
  * where the newest tally is published. */
-void contexts_start(const struct unwinder *backend, void (*own_block)(void *block), uint32_t depth_limit, uint64_t *tallies);
+void contexts_start(const struct unwinder *backend, void (*own_block)(void *block), uint32_t depth_limit,
+                    uint64_t *tallies);
 extern __thread struct context *context_own __attribute__((visibility("hidden")));
 /* The calling thread's context if it was made already, or NULL. */
 static inline struct context *context_of_this_thread(void)

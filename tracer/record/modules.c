@@ -16,8 +16,8 @@ static struct platform_lock lock;
 static struct record_root *root;     /* constant after modules_start */
 static struct module_entry *entries; /* constant after modules_start; [0, root->module_count) are complete */
 static const void **link_maps;       /* under lock: identity of each entry */
-static char program[1024];            /* constant after modules_start: later it may not be asked for any more */
-static char *names, *names_end;      /* under lock: where the next path goes */
+static char program[1024];      /* constant after modules_start: later it may not be asked for any more */
+static char *names, *names_end; /* under lock: where the next path goes */
 uint32_t modules_epoch_now = 1;
 
 bool modules_start(struct record_root *record_root)

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/* See capture_walk.h. */
+#include "tracer/record/capture_walk.h"
+
+#include <string.h>
+
+COLD bool capture_refresh_now(struct context *context, uint32_t now)
+{
+    context->last_count = 0;
+    context->low = context->high = 0;
+    memset(context->calls, 0, sizeof(context->calls));
+    context->unwinder->forget(context->state, now);
+    context->epoch = now;
+    return true;
+}
+
+uint32_t capture_module_of(struct context *context, uint64_t ip)
+{
+    struct code_object object;
+
+    return code_find(ip - 1, &object) ? modules_find(&context->modules, &object) : MODULE_NONE;
+}
+
+COLD bool capture_learn_rule(struct known_rule *known, uint64_t pc, uint32_t epoch)
+{
+    struct rule rule = rules_get(pc, epoch);
+
+    if (rule.kind != RULE_PLAIN || rule.rbp_offset % 8 != 0 || (rule.rbp_saved && rule.rbp_offset == 0) ||
+        rule.rbp_offset / 8 > INT16_MAX || rule.rbp_offset / 8 < INT16_MIN)
+        return false;
+    *known =
+        (struct known_rule){rules_key(pc, epoch), rule.cfa_offset,
+                            rule.rbp_saved ? (int16_t)(rule.rbp_offset / 8) : (int16_t)0, rule.cfa_from_rbp};
+    return true;
+}
+
+struct step_call {
+    struct context *context;
+    struct unwind_place *at;
+    enum unwind_step result;
+    struct unwind_reads reads;
+};
+
+static void run_step(void *arg)
+{
+    struct step_call *call = arg;
+
+    call->result = call->context->unwinder->step(call->context->state, call->at, &call->reads);
+}
+
+static void step_apart(struct step_call *call)
+{
+    struct context *context = call->context;
+    uint64_t ip, registers[UNWIND_REGISTERS];
+
+    context_walk_begin(context);
+    context_run_on_stack(run_step, call, context->stack_top, &ip, registers);
+    context_walk_end(context);
+    context->unwinder->readable(context->state, &context->low, &context->high);
+}
+
+/* The step was not made here. Where the rule says that nothing is outside, or no rule is, nothing but ip was looked at. */
+static bool depends_on_rbp(enum rule_kind kind, enum unwind_step result)
+{
+    return kind != RULE_LAST && kind != RULE_NO_INFO && !(kind == RULE_UNKNOWN && result == UNWIND_NO_INFO);
+}
+
+static enum walk_end end_of(enum unwind_step step)
+{
+    return step == UNWIND_STEPPED   ? WALK_GOES_ON
+           : step == UNWIND_LAST    ? WALK_LAST
+           : step == UNWIND_NO_INFO ? WALK_NO_INFO
+                                    : WALK_FAILED;
+}
+
+COLD void capture_step_anyhow(struct walk *walk)
+{
+    struct context *context = walk->context;
+    struct unwind_place at = {walk->ip, walk->rsp, walk->rbp, walk->exact};
+    struct step_call call = {.context = context, .at = &at};
+    uint64_t pc = walk->ip - !walk->exact;
+
+    if (rules_get(pc, context->epoch).kind == RULE_UNKNOWN)
+        (void)capture_module_of(context,
+                                walk->ip + walk->exact); /* whoever was at its place before is gone */
+    step_apart(&call);
+    if (step_here(walk))
+        return;
+    walk->ip = at.ip;
+    walk->rsp = at.rsp;
+    walk->rbp = at.rbp;
+    walk->exact = at.exact;
+    walk->end = end_of(call.result);
+    walk->plain = walk->keeps_rbp = false;
+    walk->from_rbp = depends_on_rbp(rules_get(pc, context->epoch).kind, call.result);
+    const struct unwind_reads *reads = &call.reads;
+    if (walk->words + UNWIND_READS + 2 * (context->frames_max - walk->fresh) > context->words_max)
+        walk->end = WALK_FAILED;
+    else if (reads->count > UNWIND_READS)
+        push_word(walk, (uintptr_t)&context->never, 1);
+    else
+        for (uint32_t i = 0; i < reads->count; i++)
+            push_word(walk, reads->word[i].at, reads->word[i].value);
+}
+
+COLD void capture_leave_library(struct walk *walk)
+{
+    for (uint32_t i = 0; i < OWN_FRAMES && walk->end == WALK_GOES_ON; i++) {
+        if (!is_ours(walk->ip))
+            return;
+        if (!step_here(walk))
+            capture_step_anyhow(walk);
+        walk->words = 0;
+    }
+    walk->end = WALK_FAILED;
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * capture_walk.h - a walk from frame to frame, and what the files of capture.h share. What every capture does is inline;
+ * capture_walk.c has what few do.
+ *
+ *   begin() --> where the caller is --> step() --> the next frame outward --> ...
+ *                                         |  \- its rule is known: here, two loads
+ *                                         '- else: step_anyhow(), by the unwinder, on the context's stack
+ */
+#ifndef HEAPTALLY_CAPTURE_WALK_H
+#define HEAPTALLY_CAPTURE_WALK_H
+
+#include "tracer/record/capture.h"
+#include "tracer/record/hot.h"
+#include "tracer/record/rules.h"
+#include "tracer/record/sites.h"
+
+#define COLD   __attribute__((noinline, cold))
+#define INLINE inline __attribute__((always_inline))
+
+#define LIMIT record_hot.depth_limit /* frames kept a stack */
+
+/* Constant after capture_start(). */
+extern struct code_object capture_self __attribute__((visibility("hidden")));
+
+static inline bool is_ours(uint64_t ip)
+{
+    return ip >= capture_self.start && ip < capture_self.end;
+}
+
+/* The context is emptied of what is of another epoch, `now` being this one. */
+bool capture_refresh_now(struct context *context, uint32_t now);
+
+/* Frames are told without asking whose code they are. What is unloaded unseen (libc's own plugins) shows when other code
+ * at that place is walked for the first time: the epoch is then another, and this walk is made again. */
+static inline bool refresh(struct context *context)
+{
+    uint32_t now = modules_epoch();
+
+    return __builtin_expect(context->epoch != now, 0) && capture_refresh_now(context, now);
+}
+
+uint32_t capture_module_of(struct context *context, uint64_t ip);
+
+/* --- sites: capture_sites.c ------------------------------------------------------------------------------------ */
+
+/* A return address, or what is told like one. */
+static inline uint64_t shown_ip(const struct last_frame *frame)
+{
+    return frame->ip + frame->exact;
+}
+
+/* Of the last stack as it is kept, all of it, which was not seen before. */
+uint32_t capture_make_site(struct context *context, enum site_end end);
+/* Of its innermost frames alone, as many as a stack may have. */
+uint32_t capture_cut_site(struct context *context);
+
+/* --- walking --------------------------------------------------------------------------------------------------- */
+
+/* Flat, and only ever handed on as a copy, made field by field: so all of it can stay in registers. */
+struct walk {
+    struct context *context;
+    uint64_t ip, rsp, rbp; /* where it is */
+    bool exact;
+    bool plain;     /* the last step was made here, by a plain rule */
+    bool from_rbp;  /* it began with rbp */
+    bool keeps_rbp; /* it left rbp as it was */
+    uint32_t base;  /* outermost frames of `last` that are this stack's, too */
+    uint32_t fresh; /* inner frames that are new, context->fresh[0] the innermost */
+    uint32_t words; /* context->fresh_words in use */
+    enum walk_end {
+        WALK_GOES_ON,
+        WALK_MET,     /* the base */
+        WALK_LAST,    /* the outermost frame */
+        WALK_NO_INFO, /* nothing tells where its caller is */
+        WALK_CUT,     /* deeper than anybody asks */
+        WALK_FAILED,  /* it cannot be made so */
+    } end;
+};
+
+static inline uint64_t word_at(uint64_t address)
+{
+    return *(const stack_word *)(uintptr_t)address;
+}
+
+static inline bool is_readable(const struct context *context, uint64_t address)
+{
+    return address >= context->low && address + 8 <= context->high;
+}
+
+/* One word more led to where the walk is now. There is room for two of each frame. */
+static inline void push_word(struct walk *walk, uint64_t address, uint64_t value)
+{
+    struct unwind_word *word = &walk->context->fresh_words[walk->words++];
+
+    word->at = address;
+    word->value = value;
+}
+
+/* Of the table, in a form that is ready for use, or nothing: then it is not plain, or far out. */
+bool capture_learn_rule(struct known_rule *known, uint64_t pc, uint32_t epoch);
+
+/* A plain frame whose rule is known, on a stack that is known; false: nothing was done. */
+static INLINE bool step_here(struct walk *walk)
+{
+    struct context *context = walk->context;
+    uint64_t pc = walk->ip - !walk->exact, key = rules_key(pc, context->epoch);
+    struct known_rule *rule = &context->rules[key * 0x9e3779b97f4a7c15u >> (64 - KNOWN_RULES_LOG)];
+
+    if (__builtin_expect(rule->key != key, 0) && !capture_learn_rule(rule, pc, context->epoch))
+        return false;
+    uint64_t cfa = (rule->cfa_from_rbp ? walk->rbp : walk->rsp) + (uint64_t)(int64_t)rule->cfa_offset;
+    uint64_t rbp_at = cfa + (uint64_t)((int64_t)rule->rbp_words * 8);
+    if (__builtin_expect(cfa <= walk->rsp || !is_readable(context, cfa - 8) ||
+                             (rule->rbp_words != 0 && !is_readable(context, rbp_at)),
+                         0))
+        return false;
+    walk->from_rbp = rule->cfa_from_rbp;
+    walk->keeps_rbp = rule->rbp_words == 0;
+    walk->ip = word_at(cfa - 8);
+    push_word(walk, cfa - 8, walk->ip);
+    if (!walk->keeps_rbp) {
+        walk->rbp = word_at(rbp_at);
+        push_word(walk, rbp_at, walk->rbp);
+    }
+    walk->rsp = cfa;
+    walk->exact = false;
+    walk->plain = true;
+    if (__builtin_expect(walk->ip == 0, 0))
+        walk->end = WALK_LAST;
+    return true;
+}
+
+/* A frame that cannot be stepped here, yet: by now its rule and its part of the stack may be known. It fails, too, when the
+ * words would leave too little room for those of as many plain frames as may follow. */
+void capture_step_anyhow(struct walk *walk);
+/* Out of the library, whose frames nobody wants to see. They are gone the next time, and not kept. */
+void capture_leave_library(struct walk *walk);
+
+static INLINE void copy(struct walk *to, const struct walk *from)
+{
+    to->context = from->context;
+    to->ip = from->ip;
+    to->rsp = from->rsp;
+    to->rbp = from->rbp;
+    to->exact = from->exact;
+    to->plain = from->plain;
+    to->from_rbp = from->from_rbp;
+    to->keeps_rbp = from->keeps_rbp;
+    to->base = from->base;
+    to->fresh = from->fresh;
+    to->words = from->words;
+    to->end = from->end;
+}
+
+static INLINE void step(struct walk *walk)
+{
+    struct walk apart;
+
+    if (__builtin_expect(step_here(walk), 1))
+        return;
+    copy(&apart, walk);
+    capture_step_anyhow(&apart);
+    copy(walk, &apart);
+}
+
+static INLINE void begin(struct walk *walk, struct context *context, const struct record_caller *from)
+{
+    struct walk apart;
+
+    walk->context = context;
+    walk->ip = from->ip;
+    walk->rsp = from->rsp;
+    walk->rbp = from->rbp;
+    walk->plain = true;
+    walk->exact = walk->from_rbp = walk->keeps_rbp = false;
+    walk->base = walk->fresh = walk->words = 0;
+    walk->end = WALK_GOES_ON;
+    if (__builtin_expect(!is_ours(from->ip), 1))
+        return;
+    copy(&apart, walk);
+    capture_leave_library(&apart);
+    copy(walk, &apart);
+}
+
+#endif
