@@ -14,8 +14,9 @@
 #define PIECES_BYTES  (REGION_FIRST / 8) /* taken at once for small pieces: from the current region */
 #define PIECE_MAX     (PIECES_BYTES / 4)
 #define SMALLEST_BITS 6 /* 64 bytes */
-/* Four sizes from each power of two to the next: a ledger of 5,456 bytes does not take 8,192. */
-#define BIN_COUNT ((41 - SMALLEST_BITS) * 4 + 1)
+/* Four sizes from each power of two to the next: a ledger of 5,456 bytes does not take 8,192. All multiples of 64. */
+#define QUARTERED_BITS 8
+#define BIN_COUNT      ((41 - SMALLEST_BITS) * 4 + 1)
 
 struct spare {
     struct spare *next;
@@ -137,13 +138,26 @@ void *platform_map_metadata(size_t size)
     return taken;
 }
 
+void *platform_map_metadata_file(int fd, size_t size)
+{
+    void *mapped = NULL;
+    state_lock(LOCK_METADATA);
+    /* A new table would have to lie in the region. */
+    bool room = alloc_root_data.metadata == NULL || alloc_root_data.metadata->count < METADATA_PER_TABLE;
+    if (room && (mapped = platform_map_file(fd, size)) != NULL)
+        (void)region_register(mapped, size);
+    state_unlock(LOCK_METADATA);
+    return mapped;
+}
+
 static unsigned bin_of(size_t size, size_t *ret_rounded)
 {
     *ret_rounded = (size_t)1 << SMALLEST_BITS;
     if (size <= *ret_rounded)
         return 0;
-    unsigned power = 63 - (unsigned)__builtin_clzll(size - 1),
-             quarter = (unsigned)((size - 1) >> (power - 2) & 3);
+    unsigned power = 63 - (unsigned)__builtin_clzll(size - 1), quarter = 3;
+    if (power >= QUARTERED_BITS)
+        quarter = (unsigned)((size - 1) >> (power - 2) & 3);
     *ret_rounded = (size_t)(quarter + 5) << (power - 2);
     return (power - SMALLEST_BITS) * 4 + quarter + 1;
 }

@@ -3,7 +3,7 @@
  * metadata.h - memory for descriptors, heaps, ledgers and tables: never near a block, never given back.
  *
  *   platform_map_metadata()  pages, cut from 1 MiB regions          registered, so that no scanner takes it
- * for a root metadata_take(size)      from bins by power of two, then pages  for what comes and goes
+ * for a root metadata_take(size)      from bins by size, then pages for what comes and goes
  *            metadata_keep(size)      from pages                             for what stays
  *
  * What is returned goes into the bin of its size and comes out for the next request of that size, so

@@ -136,6 +136,40 @@ bool platform_purge(void *p, size_t size)
            !FAILED(door(SYS_madvise, (long)p, (long)size, MADV_DONTNEED, 0, 0, 0));
 }
 
+void *platform_map_file(int fd, size_t size)
+{
+    long p = must_fail(PLATFORM_MAP) ? -ENOMEM : door(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return FAILED(p) ? NULL : (void *)p;
+}
+
+bool platform_remap_file(void *p, size_t size, int fd)
+{
+    return !must_fail(PLATFORM_MAP) &&
+           !FAILED(door(SYS_mmap, (long)p, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0));
+}
+
+bool platform_make_private(void *p, size_t used, size_t size)
+{
+    size_t pages = (used + PLATFORM_PAGE - 1) & ~(size_t)(PLATFORM_PAGE - 1);
+    char *copy = platform_map(pages, PLATFORM_PAGE);
+    if (copy == NULL)
+        return false;
+    memcpy(copy, p, used);
+    if (FAILED(door(SYS_mremap, (long)copy, (long)pages, (long)pages, MREMAP_MAYMOVE | MREMAP_FIXED, (long)p, 0))) {
+        (void)platform_unmap(copy, pages);
+        return false;
+    }
+    return pages == size || !FAILED(door(SYS_mmap, (long)p + (long)pages, (long)(size - pages), PROT_READ | PROT_WRITE,
+                                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0));
+}
+
+bool platform_populate(void *p, size_t size)
+{
+    enum { POPULATE_WRITE = 23 }; /* MADV_POPULATE_WRITE, Linux 5.14 */
+    long result = door(SYS_madvise, (long)p, (long)size, POPULATE_WRITE, 0, 0, 0);
+    return !FAILED(result) || result == -EINVAL || result == -EPERM || result == -ENOSYS;
+}
+
 void platform_avoid_huge_pages(void *p, size_t size)
 {
     door(SYS_madvise, (long)p, (long)size, MADV_NOHUGEPAGE, 0, 0, 0);

@@ -49,6 +49,16 @@ bool platform_thread_is_gone(uint32_t claim);
  * tracer/record. */
 void *platform_map_metadata(size_t size);
 
+/* The same, `size` bytes of a file from its start, shared. */
+void *platform_map_metadata_file(int fd, size_t size);
+void *platform_map_file(int fd, size_t size);
+/* Memory of a file at p becomes another file's, which has the same contents; false leaves it as it was. */
+bool platform_remap_file(void *p, size_t size, int fd);
+/* Memory of a file at p becomes the process's own: `used` bytes as they are, the rest zero. false leaves it as it was. */
+bool platform_make_private(void *p, size_t used, size_t size);
+/* Pages of a file are there, and have room on its disk. false: there is none. (Where the kernel cannot tell, true.) */
+bool platform_populate(void *p, size_t size);
+
 /* A futex lock that knows its holder, no recursion. Never hold one while calling the program. The word is 0, or
  * the holder's number with bit 0 set while somebody may sleep: one store takes the lock and says who has it, so
  * that a signal handler, or a thread that a handler jumped out of, can tell a lock of its own from another's. */

@@ -40,6 +40,7 @@ struct settings {
     enum misuse_policy misuse; /* misuse=abort|report|ignore */
     bool free_stacks;          /* free_stacks=0|1: with record, frees take their stack too */
     uint32_t check_stacks;     /* check_stacks=N: with record, every N-th stack is taken a second way, too */
+    bool trace_keep;           /* trace_keep=0|1: the trace of a process that has ended stays */
     bool harden;               /* harden=0|1 */
     uint32_t quarantine_kib;   /* quarantine=KIB: freed memory that waits, with harden */
     bool children;             /* children=0|1: forked and exec'ed children report too */
@@ -48,6 +49,7 @@ struct settings {
     uint32_t park_ms;       /* park=MS: how long to wait for threads to park */
     bool help;              /* help=1: print the table on stderr at start */
     char socket[PRELOAD_PATH_MAX];  /* socket=PATH: where the companion listens; "" none */
+    char trace[PRELOAD_PATH_MAX];   /* trace=PATH: with record, the file of the tables; "" none */
     char account[PRELOAD_PATH_MAX]; /* account=PATH: the shared page to count live bytes on; "" none */
 };
 const struct settings *settings_get(void);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "preload/face.h"
+#include "preload/freeze.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -200,13 +201,26 @@ static void ignore_block(void *p)
         ((struct ledger_entry *)block.ledger)->flags |= LEDGER_IGNORED;
 }
 
+static void say_no_trace(const char *why)
+{
+    struct line line;
+    line_start(&line, "heaptally: no trace at ");
+    line_text(&line, settings_get()->trace);
+    line_text(&line, ": ");
+    line_text(&line, why);
+    line_text(&line, "; recording goes on without");
+    say(&line);
+}
+
 /* What libunwind allocates while it is loaded is the library's own affair: "inside" keeps it out of the
  * record. */
 static bool recording_start(const char **ret_why)
 {
     struct record_config config = {.depth_limit = settings_get()->depth,
                                    .check_stacks = settings_get()->check_stacks,
-                                   .own_block = ignore_block};
+                                   .own_block = ignore_block,
+                                   .trace = settings_get()->trace,
+                                   .say_no_trace = say_no_trace};
     thread_enter();
     bool started = record_start(&config, ret_why);
     thread_leave();
@@ -271,4 +285,6 @@ __attribute__((destructor)) static void preload_end(void)
         account_end();
     if (face_state.recording && settings_get()->check_stacks)
         say_checked();
+    if (freeze_is_ours())
+        record_end(RECORD_ENDS, settings_get()->trace_keep);
 }

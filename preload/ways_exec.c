@@ -26,6 +26,7 @@
 #include "preload/kernel.h"
 #include "preload/preload.h"
 #include "preload/thread.h"
+#include "tracer/record/record.h"
 
 typedef int exec_search(const char *file, char *const argv[], char *const envp[]);
 typedef int exec_descriptor(int fd, char *const argv[], char *const envp[]);
@@ -82,6 +83,15 @@ static void check_before(bool will_succeed)
 {
     if (will_succeed)
         freeze_check(WIRE_AT_EXEC, 0);
+    if (freeze_is_ours())
+        record_end(RECORD_EXECS, true);
+}
+
+static int failed_after_all(int result)
+{
+    if (freeze_is_ours())
+        record_end(RECORD_GOES_ON, true);
+    return result;
 }
 
 /* --- the calls ------------------------------------------------------------------------------------------ */
@@ -89,7 +99,7 @@ static void check_before(bool will_succeed)
 static int result_of(long result)
 {
     errno = (int)-result; /* exec returns only to fail */
-    return -1;
+    return failed_after_all(-1);
 }
 
 static int run_path(const char *path, char *const argv[], char *const envp[])
@@ -103,7 +113,7 @@ static int run_search(const char *file, char *const argv[], char *const envp[])
     if (!real_execvpe)
         find_real();
     check_before(wants_check() && (strchr(file, '/') ? may_run(AT_FDCWD, file) : may_run_from_path(file)));
-    return real_execvpe(file, argv, envp);
+    return failed_after_all(real_execvpe(file, argv, envp));
 }
 
 EXPORT int execve(const char *path, char *const argv[], char *const envp[])
@@ -132,7 +142,7 @@ EXPORT int fexecve(int fd, char *const argv[], char *const envp[])
     if (!real_fexecve)
         find_real();
     check_before(wants_check() && kernel_call(SYS_fstat, fd, (long)&st, 0) == 0 && (st.st_mode & 0111));
-    return real_fexecve(fd, argv, envp);
+    return failed_after_all(real_fexecve(fd, argv, envp));
 }
 
 EXPORT int execveat(int fd, const char *path, char *const argv[], char *const envp[], int flags)

@@ -21,6 +21,7 @@
 #include "preload/kernel.h"
 #include "preload/preload.h"
 #include "preload/thread.h"
+#include "tracer/record/record.h"
 
 static void at_exit(int status, void *unused)
 {
@@ -39,6 +40,8 @@ static _Noreturn void end_process(int status)
 {
     if (settings_get()->exit_check)
         freeze_check(WIRE_AT_FAST_EXIT, status);
+    if (freeze_is_ours())
+        record_end(RECORD_ENDS, settings_get()->trace_keep);
     for (;;)
         kernel_call(SYS_exit_group, status, 0, 0);
 }

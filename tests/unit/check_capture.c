@@ -370,7 +370,7 @@ static void keep_block(void *block)
 /* No frame is left out: all of them are compared. What was taken before that is forgotten. */
 static void start_recorder(void)
 {
-    struct record_config config = {.depth_limit = DEPTH, .own_block = keep_block};
+    struct record_config config = {.depth_limit = DEPTH, .own_block = keep_block, .trace = ""};
     const struct code_object none = {0};
     const char *why = "";
 

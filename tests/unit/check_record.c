@@ -358,7 +358,7 @@ static void keep_block(void *block)
 
 static void start_recorder(void)
 {
-    struct record_config config = {.depth_limit = RECORD_DEPTH_DEFAULT, .own_block = keep_block};
+    struct record_config config = {.depth_limit = RECORD_DEPTH_DEFAULT, .own_block = keep_block, .trace = ""};
     const char *why = "";
 
     ck_assert_msg(record_start(&config, &why), "%s", why);

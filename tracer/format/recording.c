@@ -77,6 +77,7 @@ void recording_free(struct recording *rec)
     free(rec->blocks);
     free(rec->edges);
     free(rec->roots);
+    free(rec->usages);
     free(rec->notes);
     rec_strings_free(rec->strings);
     free(rec);
@@ -197,6 +198,15 @@ uint32_t recording_add_root(struct recording *rec, const struct rec_root *r)
     *to = *r;
     to->name = name;
     return rec->roots_count++;
+}
+
+uint32_t recording_add_usage(struct recording *rec, const struct rec_usage *usage)
+{
+    struct rec_usage *to = NEXT(rec, usages);
+    if (to == NULL)
+        return REC_NONE;
+    *to = *usage;
+    return rec->usages_count++;
 }
 
 bool recording_add_note(struct recording *rec, const char *line)

@@ -131,6 +131,15 @@ struct rec_root {
     uint32_t strict;
 };
 
+/* What a stack allocated, over a process's whole life. Out of a trace file; not stored in a .htz. */
+struct rec_usage {
+    uint32_t site;
+    uint64_t allocations, frees;
+    uint64_t bytes, freed_bytes; /* asked for */
+    uint64_t temporary;          /* freed by the thread that allocated them before it allocated again */
+    uint64_t peak; /* most of bytes - freed_bytes at any time: exact if one thread allocated and freed, else at most so much */
+};
+
 #define REC_ARRAY(type, name)                                                                                \
     struct type *name;                                                                                       \
     uint32_t name##_count, name##_capacity
@@ -149,6 +158,7 @@ struct recording {
     REC_ARRAY(rec_block, blocks);
     REC_ARRAY(rec_edge, edges);
     REC_ARRAY(rec_root, roots);
+    REC_ARRAY(rec_usage, usages); /* not stored */
     char **notes;
     uint32_t notes_count, notes_capacity;
     struct rec_strings *strings;
@@ -168,6 +178,7 @@ uint32_t recording_add_group(struct recording *rec, const struct rec_group *g);
 uint32_t recording_add_block(struct recording *rec, const struct rec_block *b);
 uint32_t recording_add_edge(struct recording *rec, const struct rec_edge *e);
 uint32_t recording_add_root(struct recording *rec, const struct rec_root *r);
+uint32_t recording_add_usage(struct recording *rec, const struct rec_usage *usage);
 bool recording_add_note(struct recording *rec, const char *line);
 
 /* Every index in range, every range inside its array and all ranges of a kind together no longer than it, every enum known. *ret_where (may be NULL) names what is not. */

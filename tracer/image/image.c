@@ -66,8 +66,16 @@ static enum image_status load(struct image *image)
     return status;
 }
 
-enum image_status image_open(const struct memory_source *source, const struct wire_target *target,
-                             void (*note)(void *ctx, const char *line), void *ctx, struct image **ret)
+static enum image_status load_tables(struct image *image)
+{
+    if (!memory_open(&image->memory, image->source, image->target.record_root) || !record_load(image))
+        return IMAGE_NO_MEMORY;
+    return image->recorded ? IMAGE_OK : IMAGE_UNREADABLE;
+}
+
+static enum image_status open_by(enum image_status (*load_all)(struct image *image),
+                                 const struct memory_source *source, const struct wire_target *target,
+                                 void (*note)(void *ctx, const char *line), void *ctx, struct image **ret)
 {
     struct image *image = calloc(1, sizeof(*image));
     if (!image)
@@ -76,12 +84,24 @@ enum image_status image_open(const struct memory_source *source, const struct wi
     image->target = *target;
     image->note = note;
     image->note_ctx = ctx;
-    enum image_status status = load(image);
+    enum image_status status = load_all(image);
     if (status == IMAGE_OK)
         *ret = image;
     else
         image_close(image);
     return status;
+}
+
+enum image_status image_open(const struct memory_source *source, const struct wire_target *target,
+                             void (*note)(void *ctx, const char *line), void *ctx, struct image **ret)
+{
+    return open_by(load, source, target, note, ctx, ret);
+}
+
+enum image_status image_open_tables(const struct memory_source *source, const struct wire_target *target,
+                                    void (*note)(void *ctx, const char *line), void *ctx, struct image **ret)
+{
+    return open_by(load_tables, source, target, note, ctx, ret);
 }
 
 void image_close(struct image *image)
@@ -99,7 +119,7 @@ void image_close(struct image *image)
     ranges_free(&image->tables);
     ranges_free(&image->constant);
     ranges_free(&image->claimed);
-    void *rest[] = {image->blocks, image->nodes,    image->modules, image->module_paths, image->annotations,
+    void *rest[] = {image->blocks, image->nodes, image->usages,    image->modules, image->module_paths, image->annotations,
                     image->elves,  image->segments, image->threads, image->places,       image->tls_words,
                     image->roots,  image->extras,   image->values,  image->names};
     for (size_t i = 0; i < sizeof(rest) / sizeof(rest[0]); i++)

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "tracer/format/tables.h"
+#include "tracer/format/trace.h"
 #include "tracer/format/wire.h"
 
 /* --- where memory comes from ---------------------------------------------------------------------------------- */
@@ -46,6 +47,16 @@ bool source_open_socket(int fd, struct memory_source *ret);
 /* The first that can read `probe_addr`: process_vm_readv, else the socket. */
 bool source_open_best(int pid, int tid, int fd, uint64_t probe_addr, struct memory_source *ret);
 
+/* A trace file instead of a process: for image_open_tables(). */
+enum trace_status {
+    TRACE_READABLE,
+    TRACE_UNREADABLE,    /* errno says why */
+    TRACE_FOREIGN,       /* no trace file */
+    TRACE_OTHER_VERSION, /* of another version of heaptally */
+    TRACE_DAMAGED,
+};
+enum trace_status source_open_trace(const char *path, struct trace_header *ret_header, struct memory_source *ret);
+
 /* --- the image ------------------------------------------------------------------------------------------------ */
 struct image_block {               /* ascending by addr */
     uint64_t addr, size, capacity; /* size asked for; == capacity when not recorded */
@@ -67,6 +78,9 @@ enum image_status { IMAGE_OK, IMAGE_UNREADABLE, IMAGE_OTHER_LAYOUT, IMAGE_NO_MEM
 /* `note` (may be NULL) gets lines for the person. The source must outlive the image. */
 enum image_status image_open(const struct memory_source *source, const struct wire_target *target,
                              void (*note)(void *ctx, const char *line), void *ctx, struct image **ret);
+/* Only what the recorder has written: sites, modules, usage. target->record_root says where. */
+enum image_status image_open_tables(const struct memory_source *source, const struct wire_target *target,
+                                    void (*note)(void *ctx, const char *line), void *ctx, struct image **ret);
 void image_close(struct image *image);
 
 uint32_t image_block_count(const struct image *image);
@@ -75,6 +89,9 @@ uint32_t image_thread_count(const struct image *image);
 const struct image_thread *image_threads(const struct image *image);
 const struct record_root *image_record(const struct image *image); /* NULL: not recorded */
 bool image_site_node(const struct image *image, uint32_t id, struct site_node *ret);
+/* What was allocated and freed, by site: all threads' tallies, one entry a site, ascending. */
+uint32_t image_usage_count(const struct image *image);
+const struct site_tally *image_usages(const struct image *image);
 uint32_t image_module_count(const struct image *image);
 const struct module_entry *image_module(const struct image *image, uint32_t index, const char **ret_path);
 

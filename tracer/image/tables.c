@@ -101,6 +101,20 @@ static bool load_annotations(struct image *image)
 #define TALLY_CAPACITY_MAX (1u << 28)
 #define TALLIES_AT_ONCE    64u
 
+static bool keep_usage(struct image *image, const struct site_tally *tally)
+{
+    if (image->usage_count == image->usage_capacity) {
+        uint32_t capacity = image->usage_capacity ? image->usage_capacity * 2 : 1024;
+        struct site_tally *grown = realloc(image->usages, capacity * sizeof(*grown));
+        if (!grown)
+            return false;
+        image->usages = grown;
+        image->usage_capacity = capacity;
+    }
+    image->usages[image->usage_count++] = *tally;
+    return true;
+}
+
 static bool add_table(struct image *image, uint64_t at)
 {
     struct record_root *root = &image->record;
@@ -116,11 +130,43 @@ static bool add_table(struct image *image, uint64_t at)
         for (uint64_t i = 0; i < count; i++) {
             root->allocations += tally[i].allocations;
             root->frees += tally[i].frees;
+            if (tally[i].site != 0 && !keep_usage(image, &tally[i]))
+                return false;
         }
         at += count * sizeof(tally[0]);
         left -= count;
     }
     return true;
+}
+
+static int by_site(const void *a, const void *b)
+{
+    const struct site_tally *x = a, *y = b;
+    return x->site < y->site ? -1 : x->site > y->site;
+}
+
+/* The threads' entries of a site become one. */
+static void merge_usages(struct image *image)
+{
+    struct site_tally *all = image->usages;
+    uint32_t kept = 0;
+    if (image->usage_count == 0)
+        return;
+    qsort(all, image->usage_count, sizeof(*all), by_site);
+    for (uint32_t i = 1; i < image->usage_count; i++) {
+        struct site_tally *to = &all[kept];
+        if (all[i].site != to->site) {
+            all[++kept] = all[i];
+            continue;
+        }
+        to->allocations += all[i].allocations;
+        to->frees += all[i].frees;
+        to->bytes += all[i].bytes;
+        to->freed_bytes += all[i].freed_bytes;
+        to->temporary += all[i].temporary;
+        to->peak += all[i].peak;
+    }
+    image->usage_count = kept + 1;
 }
 
 static void add_tallies(struct image *image)
@@ -131,14 +177,14 @@ static void add_tallies(struct image *image)
 
     for (uint32_t i = 0; at != 0 && i < THREADS_MAX; i++, at = thread.next) {
         if (!memory_read(&image->memory, at, &thread, sizeof(thread)) || !add_table(image, thread.table)) {
-            image_note(
-                image,
-                "a thread's tallies cannot be read: there were more allocations and frees than is said");
-            return;
+            image_note(image,
+                       "a thread's tallies cannot be read: there were more allocations and frees than is said");
+            break;
         }
         root->allocations += thread.allocations;
         root->frees += thread.frees;
     }
+    merge_usages(image);
 }
 
 /* A recorder of another layout, or none: blocks and reachability are known all the same. */
@@ -196,4 +242,14 @@ const struct module_entry *image_module(const struct image *image, uint32_t inde
         return NULL;
     *ret_path = image->module_paths[index];
     return &image->modules[index];
+}
+
+uint32_t image_usage_count(const struct image *image)
+{
+    return image->usage_count;
+}
+
+const struct site_tally *image_usages(const struct image *image)
+{
+    return image->usages;
 }

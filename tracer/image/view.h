@@ -80,6 +80,8 @@ struct image {
 
     struct record_root record;
     struct site_node *nodes; /* ids 0..node_count-1 */
+    struct site_tally *usages;
+    uint32_t usage_count, usage_capacity;
     struct module_entry *modules;
     char **module_paths;
     struct annotation *annotations;

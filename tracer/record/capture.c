@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "tracer/record/capture_walk.h"
+#include "tracer/record/trace.h"
 
 /* Of a stack that is cut, so many frames more than are shown are walked and kept: that many returns and calls later they
  * are still enough. */
@@ -312,6 +313,8 @@ uint32_t record_capture_anew(const struct record_caller *from)
 
     if (__builtin_expect(!context, 0))
         return SITE_END_NO_STACK;
+    if (__builtin_expect(trace_is_due(), 0))
+        record_begin_own_trace();
     uint32_t site = capture_now(context, from);
     if (__builtin_expect(site == 0 || record_hot.check_stacks, 0))
         return capture_slowly(context, site);

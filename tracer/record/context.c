@@ -235,7 +235,14 @@ void contexts_fork_child(void)
     for (struct context *c = all; c; c = c->next) {
         c->in_use = c == context_own;
         if (c != context_own)
-            c->walking = c->epoch = 0;
+            c->walking = 0;
+        c->epoch = 0; /* of its own as well: so that it looks whether its trace is due */
     }
     __atomic_store_n(&gate, 0, __ATOMIC_SEQ_CST);
+}
+
+void contexts_forget_tallies(void)
+{
+    for (struct context *c = all; c; c = c->next)
+        tally_forget(&c->tally);
 }

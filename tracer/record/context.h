@@ -160,6 +160,8 @@ void contexts_fork_prepare(void);
 void contexts_fork_parent(void);
 bool contexts_lock_is_mine(void); /* by this very thread */
 void contexts_fork_child(void);
+/* Nobody counts meanwhile. */
+void contexts_forget_tallies(void);
 
 /* The caller's registers as they are after the call returns (ip: the return address), and fn(arg) on the
  * stack that ends at `top`. Only callee-saved registers, rsp and ip are stored; the rest of *ret is left

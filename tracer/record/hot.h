@@ -20,9 +20,13 @@ struct record_hot {
     struct record_root *root;
     uint64_t entry_word; /* the second one of an entry, without the block's own: live, and the generation */
     uint32_t depth_limit;
+    uint8_t counted_from; /* the generation whose blocks are counted, and later ones (they saturate) */
     bool check_stacks;
 };
 extern struct record_hot record_hot __attribute__((visibility("hidden")));
+
+/* A forked child's first allocation (trace.h). */
+void record_begin_own_trace(void) __attribute__((visibility("hidden")));
 
 /* As record_capture(), of which it is the rest. */
 uint32_t record_capture_anew(const struct record_caller *from) __attribute__((visibility("hidden")));
@@ -111,6 +115,12 @@ static inline void record_block_hot(void *entry, const void *p, uint32_t site, s
     record_fill(entry, site, size, kind, flags);
 }
 
+/* Allocated before this process was forked and began a trace of its own: it is not counted here. */
+static inline bool record_is_uncounted(const struct ledger_entry *entry)
+{
+    return entry->generation < record_hot.counted_from;
+}
+
 /* Of a block that no other thread frees at this moment, unless the program is wrong; its entry is LEDGER_LIVE. */
 static inline void record_free_hot(void *entry, const void *p, struct record_freer freer)
 {
@@ -121,7 +131,7 @@ static inline void record_free_hot(void *entry, const void *p, struct record_fre
         (void)record_free(entry, p, freer);
         return;
     }
-    tally_freed(&context->tally, of->site, p, ledger_size(of));
+    tally_freed(&context->tally, of->site, p, ledger_size(of), record_is_uncounted(of));
     /* First: a fork or a copy in between must not find a live block whose generation is a part of something else. */
     __atomic_store_n(&of->state, LEDGER_FREED, __ATOMIC_RELEASE);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);

@@ -7,15 +7,15 @@
 
 #include "allocator/platform.h"
 #include "tracer/record/sites.h"
+#include "tracer/record/trace.h"
 
-/* Address space only, until entries are written. Nothing real comes near it, unless it opens new files for ever. */
-#define MODULE_CAPACITY 4096u
-#define NAME_ARENA      (64u * 1024u)
+#define FIRST_CAPACITY 512u /* objects of 96 bytes; a larger table has twice as many */
+#define LAST_CAPACITY  (1u << 20)
+#define NAME_ARENA     (16u * 1024u)
 
 static struct platform_lock lock;
 static struct record_root *root;     /* constant after modules_start */
-static struct module_entry *entries; /* constant after modules_start; [0, root->module_count) are complete */
-static const void **link_maps;       /* under lock: identity of each entry */
+static struct module_entry *entries; /* under lock; [0, root->module_count) are complete */
 static char program[1024];      /* constant after modules_start: later it may not be asked for any more */
 static char *names, *names_end; /* under lock: where the next path goes */
 uint32_t modules_epoch_now = 1;
@@ -23,14 +23,13 @@ uint32_t modules_epoch_now = 1;
 bool modules_start(struct record_root *record_root)
 {
     root = record_root;
-    entries = platform_map_metadata(MODULE_CAPACITY * sizeof(*entries));
-    link_maps = platform_map_metadata(MODULE_CAPACITY * sizeof(*link_maps));
-    if (!entries || !link_maps)
+    entries = trace_take(FIRST_CAPACITY * sizeof(*entries));
+    if (!entries)
         return false;
     long n = syscall(SYS_readlink, "/proc/self/exe", program, sizeof(program) - 1);
     program[n > 0 ? n : 0] = '\0';
     root->modules = (uintptr_t)entries;
-    root->module_capacity = MODULE_CAPACITY;
+    root->module_capacity = FIRST_CAPACITY;
     return true;
 }
 
@@ -55,7 +54,7 @@ static const char *keep_name(const char *name, size_t length)
     if (length + 1 > NAME_ARENA)
         length = NAME_ARENA - 1;
     if (!names || (size_t)(names_end - names) < length + 1) {
-        names = platform_map_metadata(NAME_ARENA);
+        names = trace_take(NAME_ARENA);
         if (!names)
             return "";
         names_end = names + NAME_ARENA;
@@ -80,12 +79,27 @@ static bool is_same_module(const struct module_entry *entry, const char *name, c
            strcmp((const char *)(uintptr_t)entry->path, name) == 0;
 }
 
+/* Readers of the old table find in it what they look for. */
+static bool grow(void)
+{
+    uint32_t capacity = root->module_capacity * 2;
+    struct module_entry *made = capacity <= LAST_CAPACITY ? trace_take(capacity * sizeof(*made)) : NULL;
+
+    if (!made)
+        return false;
+    memcpy(made, entries, root->module_count * sizeof(*made));
+    entries = made;
+    __atomic_store_n(&root->modules, (uintptr_t)made, __ATOMIC_RELEASE);
+    root->module_capacity = capacity;
+    return true;
+}
+
 static uint32_t append(const struct code_object *object, const char *name, const uint8_t *id,
                        uint32_t id_length)
 {
     uint32_t index = root->module_count;
 
-    if (index == MODULE_CAPACITY)
+    if (index == root->module_capacity && !grow())
         return MODULE_NONE;
     struct module_entry *entry = &entries[index];
     entry->start = object->start;
@@ -96,7 +110,6 @@ static uint32_t append(const struct code_object *object, const char *name, const
     entry->generation = index;
     entry->build_id_length = (uint8_t)id_length;
     memcpy(entry->build_id, id, id_length);
-    link_maps[index] = object->link_map;
     __atomic_store_n(&root->module_count, index + 1, __ATOMIC_RELEASE);
     return index;
 }
@@ -117,7 +130,6 @@ static uint32_t find_or_append(const struct code_object *object)
             continue;
         if (entry->start == object->start && entry->end == object->end &&
             is_same_module(entry, name, id, id_length)) {
-            link_maps[i] = object->link_map;
             found = i;
             break;
         }

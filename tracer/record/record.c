@@ -12,12 +12,13 @@
 #include "tracer/record/hot.h"
 #include "tracer/record/modules.h"
 #include "tracer/record/sites.h"
+#include "tracer/record/trace.h"
 #include "tracer/record/unwind.h"
 
 #define COLD __attribute__((noinline, cold))
 
-/* Private memory on purpose: a fork copies it, and a frozen copy cannot change under its reader. */
-static struct record_root root = {.magic = RECORD_MAGIC, .version = RECORD_LAYOUT_VERSION};
+/* Private memory, unless there is a trace file: then a copy of the process sees it grow, as it sees all tables. */
+static struct record_root *root; /* constant after record_start */
 static const struct unwinder *const unwinder = &unwinder_libunwind;
 static bool is_on;                                 /* constant after record_start */
 static struct code_object self, c_library, loader; /* constant after record_start */
@@ -26,7 +27,7 @@ struct record_hot record_hot;
 
 static uint64_t entry_word(void)
 {
-    uint64_t generation = root.generation < 255 ? root.generation : 255;
+    uint64_t generation = root->generation < 255 ? root->generation : 255;
 
     return (uint64_t)LEDGER_LIVE << 24 | generation << 32;
 }
@@ -67,9 +68,9 @@ static uint64_t allocations_of(const struct thread_tallies *thread)
 
 uint64_t record_events(void)
 {
-    uint64_t sum = __atomic_load_n(&root.allocations, __ATOMIC_RELAXED) +
-                   __atomic_load_n(&root.unrecorded, __ATOMIC_RELAXED);
-    uintptr_t at = __atomic_load_n(&root.tallies, __ATOMIC_ACQUIRE);
+    uint64_t sum = __atomic_load_n(&root->allocations, __ATOMIC_RELAXED) +
+                   __atomic_load_n(&root->unrecorded, __ATOMIC_RELAXED);
+    uintptr_t at = __atomic_load_n(&root->tallies, __ATOMIC_ACQUIRE);
 
     while (at != 0) {
         const struct thread_tallies *thread = (const struct thread_tallies *)at;
@@ -93,7 +94,7 @@ void record_block(void *entry, const void *p, uint32_t site, size_t size, enum a
     if (__builtin_expect(context != NULL, 1))
         tally_allocated(&context->tally, site, p, size);
     else
-        __atomic_add_fetch(&root.allocations, 1, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&root->allocations, 1, __ATOMIC_RELAXED);
     if (__builtin_expect(entry != NULL, 1))
         record_fill(entry, site, size, kind, kept_flags(entry));
 }
@@ -103,9 +104,9 @@ static inline void count_free(const struct ledger_entry *was, const void *p)
     struct context *context = context_of_this_thread();
 
     if (__builtin_expect(context != NULL && was != NULL && was->site != 0, 1))
-        tally_freed(&context->tally, was->site, p, ledger_size(was));
+        tally_freed(&context->tally, was->site, p, ledger_size(was), record_is_uncounted(was));
     else
-        __atomic_add_fetch(&root.frees, 1, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&root->frees, 1, __ATOMIC_RELAXED);
 }
 
 static inline void name_freer(struct ledger_entry *entry, struct record_freer freer)
@@ -155,7 +156,7 @@ void record_claimed(const struct ledger_entry *was)
 
 void record_missed(void)
 {
-    __atomic_add_fetch(&root.unrecorded, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&root->unrecorded, 1, __ATOMIC_RELAXED);
 }
 
 /* --- the frame that called exit ---------------------------------------------------------------------------
@@ -207,19 +208,30 @@ static bool find_ourselves(void)
 
 bool record_start(const struct record_config *config, const char **ret_why)
 {
+    const char *why_no_trace = "";
+
     if (!find_ourselves()) {
         *ret_why = "the loader does not know the C library";
         return false;
     }
     if (!unwinder->start(ret_why))
         return false;
-    contexts_start(unwinder, config->own_block, config->depth_limit, &root.tallies);
-    root.depth_limit = config->depth_limit;
-    root.check_stacks = config->check_stacks;
-    record_hot = (struct record_hot){&root, entry_word(), config->depth_limit, config->check_stacks != 0};
+    /* Without the file wanted the program runs on, and so does recording. */
+    if (!trace_start(config->trace, &why_no_trace))
+        config->say_no_trace(why_no_trace);
+    root = trace_root();
+    root->magic = RECORD_MAGIC;
+    root->version = RECORD_LAYOUT_VERSION;
+    contexts_start(unwinder, config->own_block, config->depth_limit, &root->tallies);
+    root->depth_limit = config->depth_limit;
+    root->check_stacks = config->check_stacks;
+    record_hot = (struct record_hot){.root = root,
+                                     .entry_word = entry_word(),
+                                     .depth_limit = config->depth_limit,
+                                     .check_stacks = config->check_stacks != 0};
     capture_start(&self);
-    strncpy(root.unwinder, unwinder->name, sizeof(root.unwinder) - 1);
-    if (!modules_start(&root) || !sites_start(&root)) {
+    strncpy(root->unwinder, unwinder->name, sizeof(root->unwinder) - 1);
+    if (!modules_start(root) || !sites_start(root)) {
         *ret_why = "no memory for the site table";
         return false;
     }
@@ -239,15 +251,29 @@ bool record_is_on(void)
     return is_on;
 }
 
+void record_end(enum record_ending ending, bool keep)
+{
+    if (is_on)
+        trace_end(ending, keep);
+}
+
+void record_begin_own_trace(void)
+{
+    contexts_forget_tallies();
+    root->allocations = root->frees = root->unrecorded = 0;
+    record_hot.counted_from = (uint8_t)(record_hot.entry_word >> 32);
+    trace_begin_own();
+}
+
 const struct record_root *record_root_of(void)
 {
-    return is_on ? &root : NULL;
+    return is_on ? root : NULL;
 }
 
 void record_checked(uint64_t *ret_checks, uint64_t *ret_mismatches)
 {
-    *ret_checks = __atomic_load_n(&root.stack_checks, __ATOMIC_RELAXED);
-    *ret_mismatches = __atomic_load_n(&root.stack_mismatches, __ATOMIC_RELAXED);
+    *ret_checks = __atomic_load_n(&root->stack_checks, __ATOMIC_RELAXED);
+    *ret_mismatches = __atomic_load_n(&root->stack_mismatches, __ATOMIC_RELAXED);
 }
 
 void record_modules_changed(void)
@@ -287,7 +313,8 @@ void record_fork_child(void)
     sites_fork_child();
     modules_fork_child();
     contexts_fork_child();
-    root.generation++;
+    trace_fork_child();
+    root->generation++;
     record_hot.entry_word = entry_word();
-    root.stack_checks = root.stack_mismatches = 0;
+    root->stack_checks = root->stack_mismatches = 0;
 }

@@ -28,6 +28,8 @@ struct record_config {
     uint32_t check_stacks; /* compare every N-th stack with a whole walk (for tests: slow); 0: none */
     /* A block that libunwind has just taken from the program's malloc and keeps for good: not the program's. */
     void (*own_block)(void *block);
+    const char *trace;                     /* file for the tables (trace.h), "": none */
+    void (*say_no_trace)(const char *why); /* it cannot be had, and one clause */
 };
 #define RECORD_DEPTH_MAX     1024u
 #define RECORD_DEPTH_DEFAULT 128u
@@ -110,6 +112,10 @@ bool record_thread_abandoned(void);
 
 /* Stacks that check_stacks compared, and how many of them were not what a whole walk finds. */
 void record_checked(uint64_t *ret_checks, uint64_t *ret_mismatches);
+
+/* The process ends, or becomes another by exec: its trace file, if any, says so, or goes. */
+enum record_ending { RECORD_ENDS, RECORD_EXECS, RECORD_GOES_ON /* the exec failed */ };
+void record_end(enum record_ending ending, bool keep);
 
 /* For struct wire_target; constant. NULL when not recording. */
 const struct record_root *record_root_of(void);

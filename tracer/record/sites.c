@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include "allocator/platform.h"
+#include "tracer/record/trace.h"
 
 #define INDEX_FIRST_LOG 10u /* 1,024 slots of 16 bytes: 16 KiB */
 #define INDEX_LAST_LOG  28u
@@ -53,7 +54,7 @@ static bool have_segment(uint32_t segment)
     if (__atomic_load_n(&root->site_segment[segment], __ATOMIC_ACQUIRE))
         return true;
     uint32_t count = segment == 0 ? 1u << SITE_SEGMENT_LOG : site_segment_first(segment);
-    void *nodes = platform_map_metadata(sizeof(struct site_node) * count);
+    void *nodes = trace_take(sizeof(struct site_node) * count);
     if (!nodes)
         return false;
     __atomic_compare_exchange_n(&root->site_segment[segment], &none, (uintptr_t)nodes, false,

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "tracer/record/tally.h"
 
-#include "allocator/platform.h"
+#include <string.h>
+
+#include "tracer/record/trace.h"
 
 #define FIRST_CAPACITY_LOG 5u /* with the list's entry one page */
 #define FIRST_CAPACITY     (1u << FIRST_CAPACITY_LOG)
@@ -14,7 +16,7 @@ static size_t table_size(uint64_t capacity)
 /* The first table lies behind the list's entry. */
 bool tally_start(struct tally *tally)
 {
-    unsigned char *made = platform_map_metadata(sizeof(struct site_tally) + table_size(FIRST_CAPACITY));
+    unsigned char *made = trace_take(sizeof(struct site_tally) + table_size(FIRST_CAPACITY));
 
     if (!made)
         return false;
@@ -39,19 +41,10 @@ static struct site_tally *place_of(struct tally_table *table, uint32_t shift, ui
     }
 }
 
-/* What was read from it until now is right; from now on it has no tallies. The first table is a part of a page. */
-static void give_back(struct tally_table *old)
-{
-    size_t size = table_size(old->capacity) & ~(size_t)(PLATFORM_PAGE - 1);
-
-    if (old->capacity != FIRST_CAPACITY)
-        (void)platform_purge(old, size);
-}
-
 static bool grow(struct tally *tally)
 {
     struct tally_table *old = tally->table;
-    struct tally_table *made = platform_map_metadata(table_size(old->capacity * 2));
+    struct tally_table *made = trace_take(table_size(old->capacity * 2));
 
     if (!made)
         return false;
@@ -62,7 +55,8 @@ static bool grow(struct tally *tally)
     tally->shift--;
     tally->table = made;
     __atomic_store_n(&tally->shared->table, (uintptr_t)made, __ATOMIC_RELEASE);
-    give_back(old);
+    if (old->capacity != FIRST_CAPACITY)
+        trace_give(old, table_size(old->capacity));
     return true;
 }
 
@@ -80,4 +74,12 @@ struct site_tally *tally_find(struct tally *tally, uint32_t site)
     tally->used++;
     __atomic_store_n(&place->site, site, __ATOMIC_RELEASE);
     return place;
+}
+
+void tally_forget(struct tally *tally)
+{
+    tally->shared->allocations = tally->shared->frees = 0;
+    memset(tally->table->tally, 0, tally->table->capacity * sizeof(tally->table->tally[0]));
+    tally->used = 0;
+    tally->newest = NULL;
 }

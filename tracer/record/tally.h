@@ -5,8 +5,9 @@
  *     tally.table --> | site 17: 3 allocations, ... |      | site 98: ... |        hash of the site, then the next
  *
  * Threads: one writer, the thread; anybody reads, any time: each word is whole, and at rest all of them agree. A table
- * that becomes half full is copied to one of twice the size before that is published; the old one becomes empty memory. Who
- * has read a capacity of 0, or the address of another table since, looks again.
+ * that becomes half full is copied to one of twice the size before that is published; the old one becomes empty memory, or
+ * stays if it is a file's: all old ones together are as large as the last. Who has read a capacity of 0, or the address of
+ * another table since, looks again.
  */
 #ifndef HEAPTALLY_TALLY_H
 #define HEAPTALLY_TALLY_H
@@ -28,6 +29,7 @@ struct tally {
 /* false: no memory. */
 bool tally_start(struct tally *tally);
 struct site_tally *tally_find(struct tally *tally, uint32_t site);
+void tally_forget(struct tally *tally); /* all that was counted */
 
 static inline void tally_add(uint64_t *word, uint64_t more)
 {
@@ -58,9 +60,9 @@ static inline void tally_allocated(struct tally *tally, uint32_t site, const voi
         __atomic_store_n(&of->peak, bytes - of->freed_bytes, __ATOMIC_RELAXED);
 }
 
-static inline void tally_freed(struct tally *tally, uint32_t site, const void *p, size_t size)
+static inline void tally_freed(struct tally *tally, uint32_t site, const void *p, size_t size, bool uncounted)
 {
-    struct site_tally *of = tally_of(tally, site);
+    struct site_tally *of = __builtin_expect(uncounted, 0) ? NULL : tally_of(tally, site);
 
     if (__builtin_expect(!of, 0)) {
         tally_add(&tally->shared->frees, 1);

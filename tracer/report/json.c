@@ -226,6 +226,20 @@ static json_t *group(const struct recording *rec, uint32_t i)
     return done(&o);
 }
 
+static json_t *usage(const struct recording *rec, uint32_t i)
+{
+    const struct rec_usage *u = &rec->usages[i];
+    struct object o = open_object();
+    set(&o, "site", index_or_null(u->site));
+    set(&o, "allocations", number(u->allocations));
+    set(&o, "frees", number(u->frees));
+    set(&o, "bytes", number(u->bytes));
+    set(&o, "freed_bytes", number(u->freed_bytes));
+    set(&o, "temporary", number(u->temporary));
+    set(&o, "peak", number(u->peak));
+    return done(&o);
+}
+
 /* --- what ran ------------------------------------------------------------------------------------------- */
 
 static json_t *run(const struct rec_meta *m)
@@ -296,6 +310,8 @@ static json_t *document(const struct recording *rec)
     set(&o, "modules", array_of(rec, 0, rec->modules_count, module));
     set(&o, "roots", array_of(rec, 0, rec->roots_count, root));
     set(&o, "notes", array_of(rec, 0, rec->notes_count, note));
+    if (rec->usages_count > 0)
+        set(&o, "usage", array_of(rec, 0, rec->usages_count, usage));
     return done(&o);
 }
 

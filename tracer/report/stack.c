@@ -229,3 +229,24 @@ void stack_print(const struct recording *rec, const struct report_options *optio
         fprintf(out, "%*s%s\n", indent, "", end_text(s->end));
     }
 }
+
+void stack_shown(const struct recording *rec, uint32_t site, uint32_t *ret_first, uint32_t *ret_end)
+{
+    const struct rec_site *s = &rec->sites[site];
+    trim(rec, s, ret_first, ret_end);
+    *ret_first += s->first_frame;
+    *ret_end += s->first_frame;
+}
+
+void stack_print_name(const struct recording *rec, uint32_t frame, FILE *out)
+{
+    const struct rec_frame *f = &rec->frames[frame];
+    const struct rec_line *last = f->line_count ? &rec->lines[f->first_line + f->line_count - 1] : NULL;
+    const char *module = module_of(rec, f);
+    if (last && last->function[0])
+        print_clean(out, last->function, FUNCTION_MAX);
+    else if (module && *module)
+        fprintf(out, "[%s+0x%" PRIx64 "]", module, f->ip - rec->modules[f->module].bias);
+    else
+        fputs("(no name)", out);
+}

@@ -22,6 +22,11 @@
 void stack_print(const struct recording *rec, const struct report_options *options, uint32_t site, int indent,
                  FILE *out);
 
+/* Which of a stack's frames a person wants to see, as indices into rec->frame_list. */
+void stack_shown(const struct recording *rec, uint32_t site, uint32_t *ret_first, uint32_t *ret_end);
+/* One frame's function, or what is known instead. */
+void stack_print_name(const struct recording *rec, uint32_t frame, FILE *out);
+
 const char *stack_kind_name(uint32_t kind); /* "malloc", "operator new[]", ... */
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cmd_report.c - `heaptally report FILE`: a recording on the screen, and the same gate as a run's.
+ * cmd_report.c - `heaptally report FILE`: a recording on the screen, and the same gate as a run's; or a trace, which has
+ * been through no check, and what its stacks allocated.
  */
 #include <errno.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "tracer/tool/outcome.h"
 #include "tracer/tool/say.h"
 #include "tracer/tool/show.h"
+#include "tracer/tool/trace_read.h"
 
 static void tell_unreadable(const char *path, enum format_status status, const char *where)
 {
@@ -29,6 +31,29 @@ static int report(struct gathering *g, struct recording *rec)
     return exit_code_of(&g->outcome);
 }
 
+/* Of a tree all stacks are needed that may be seen in it. */
+#define STACKS_SHOWN 25u
+#define TREE_STACKS  2000u
+
+static int report_trace(struct gathering *g)
+{
+    const struct tool_options *options = g->options;
+    uint32_t shown = options->max_groups == OPTIONS_UNSET ? STACKS_SHOWN : options->max_groups;
+    struct recording *rec = recording_new();
+    char error[4500] = "out of memory";
+    int code = EXIT_TOOL_FAILED;
+
+    if (rec && trace_read(options->file, (enum usage_by)options->by, options->tree ? TREE_STACKS : shown, rec, error,
+                          sizeof(error))) {
+        g->outcome.tool_failed = !show_usage(options, rec);
+        code = exit_code_of(&g->outcome);
+    } else {
+        say("%s", error);
+    }
+    recording_free(rec);
+    return code;
+}
+
 int cmd_report(const struct tool_options *options)
 {
     struct gathering gathering = {.options = options};
@@ -36,6 +61,14 @@ int cmd_report(const struct tool_options *options)
     const char *where = NULL;
     int code = EXIT_TOOL_FAILED;
 
+    if (trace_is_one(options->file))
+        return report_trace(&gathering);
+    if (options->by_given) {
+        say("%s is no trace, which alone has what --by and --tree ask for (run with "
+            "HEAPTALLY=record=1:trace=PATH)",
+            options->file);
+        return EXIT_TOOL_FAILED;
+    }
     if (outcome_load_suppressions(options, &gathering.suppressions)) {
         enum format_status status = recording_read(options->file, &rec, &where);
         if (status == FORMAT_OK)

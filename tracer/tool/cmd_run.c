@@ -17,6 +17,9 @@
 #include "tracer/tool/say.h"
 #include "tracer/tool/session.h"
 #include "tracer/tool/show.h"
+#include "tracer/tool/trace_read.h"
+
+#define TRACE_NAME "trace."
 
 struct run {
     const struct tool_options *options;
@@ -51,8 +54,8 @@ static char **run_environment(const struct run *run, const char *library)
 {
     char *settings;
     const char *own = run->options->settings;
-    if (asprintf(&settings, "record=1:socket=%s%s%s%s", run->listener.path,
-                 run->options->children == CHILDREN_NONE ? ":children=0" : "", own ? ":" : "",
+    if (asprintf(&settings, "record=1:socket=%s:trace=%s/" TRACE_NAME "%%p:trace_keep=0%s%s%s", run->listener.path,
+                 run->listener.directory, run->options->children == CHILDREN_NONE ? ":children=0" : "", own ? ":" : "",
                  own ? own : "") < 0)
         return NULL;
     char **environment = launch_environment(environ, library, settings);
@@ -174,6 +177,24 @@ static struct recording *main_recording(struct run *run)
     return rec;
 }
 
+/* A program that was killed had no check: what it had not freed is in its trace, which is kept beside the recording. */
+static void keep_trace(struct run *run, const struct recording *rec)
+{
+    char from[sizeof(run->listener.directory) + 64], *to = NULL;
+    snprintf(from, sizeof(from), "%s/" TRACE_NAME "%d", run->listener.directory, run->launch.pid);
+    size_t length = strlen(run->path);
+    if (length > 4 && strcmp(run->path + length - 4, ".htz") == 0)
+        length -= 4;
+    if (rec->meta.verdict != REC_NOT_CHECKED || !trace_is_one(from) ||
+        asprintf(&to, "%.*s.trace", (int)length, run->path) < 0)
+        return;
+    if (!trace_copy(from, to))
+        say("%s cannot be written: %m", to);
+    else if (!run->options->quiet)
+        say("what it had not freed, by stack: heaptally report %s%s", to[0] == '-' ? "./" : "", to);
+    free(to);
+}
+
 static int run_finish(struct run *run)
 {
     struct gathering *g = &run->gathering;
@@ -195,6 +216,7 @@ static int run_finish(struct run *run)
     outcome_tell_children(g, run->session.still_running);
     show_result(run->options, rec, written ? run->path : NULL);
     g->outcome.tool_failed |= !show_json_file(run->options, rec, run->path);
+    keep_trace(run, rec);
     recording_free(rec);
     return exit_code_of(&g->outcome);
 }

@@ -26,6 +26,8 @@ enum option_key {
     KEY_POSSIBLE,
     KEY_SHOW_SUPPRESSED,
     KEY_ADDRESSES,
+    KEY_BY,
+    KEY_TREE,
 };
 
 /* --- the rows
@@ -80,6 +82,8 @@ static const struct argp_option run_rows[] = {
 static const struct argp_option report_rows[] = {
     ROW("json", KEY_JSON, NULL, "print JSON instead of text"),
     ROW("verbose", 'v', NULL, "as --possible --addresses"),
+    ROW("by", KEY_BY, "live|peak|allocs|temporary|bytes", "of a trace: what its stacks are ordered by (live)"),
+    ROW("tree", KEY_TREE, "callers|callees", "of a trace: from main inward, or from what allocates outward"),
     LAST_ROW,
 };
 
@@ -139,6 +143,33 @@ static bool read_children(const char *text, enum children_mode *ret)
     }
     say("--children=%s: it is leaky, all or none", text);
     return false;
+}
+
+/* Which of the words it is. */
+static bool read_word(const char *option, const char *text, const char *const *words, const char *all, uint32_t *ret)
+{
+    for (uint32_t i = 0; words[i]; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            *ret = i;
+            return true;
+        }
+    }
+    say("%s=%s: it is %s", option, text, all);
+    return false;
+}
+
+static bool read_by(struct tool_options *o, const char *text)
+{
+    static const char *const words[] = {"live", "peak", "allocs", "temporary", "bytes", NULL};
+    o->by_given = true;
+    return read_word("--by", text, words, "live, peak, allocs, temporary or bytes", &o->by);
+}
+
+static bool read_tree(struct tool_options *o, const char *text)
+{
+    static const char *const words[] = {"none", "callers", "callees", NULL};
+    o->by_given = true;
+    return read_word("--tree", text, words, "callers or callees", &o->tree);
 }
 
 static bool add_setting(struct tool_options *o, const char *key, const char *value)
@@ -324,6 +355,10 @@ static error_t parse_report(int key, char *arg, struct argp_state *state)
     case KEY_JSON:
         o->json = true;
         return 0;
+    case KEY_BY:
+        return option_done(o, read_by(o, arg));
+    case KEY_TREE:
+        return option_done(o, read_tree(o, arg));
     case 'v':
         o->show_possible = o->addresses = true;
         return 0;

@@ -61,6 +61,8 @@ struct tool_options {
     bool told; /* parsing only: the person knows what was wrong */
     uint32_t max_groups, max_frames;
     bool show_possible, show_suppressed, addresses;
+    bool by_given;     /* report: --by or --tree, which only a trace can answer */
+    uint32_t by, tree; /* enum usage_by, enum usage_tree (report/usage.h) */
     struct frag_options frag;
 };
 

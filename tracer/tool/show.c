@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tracer/report/report.h"
+#include "tracer/report/usage.h"
 #include "tracer/tool/say.h"
 
 /* What a terminal shows after a run; a report of the file shows everything. */
@@ -107,6 +107,24 @@ bool show_report(const struct tool_options *options, const struct recording *rec
 {
     struct report_options ro = report_options_of(options, STDOUT_FILENO, path, 0, 0);
     bool ok = options->json ? report_json(rec, &ro, stdout) : report_text(rec, &ro, stdout);
+    ok = fflush(stdout) == 0 && ok;
+    if (!ok && errno != EPIPE)
+        say("writing failed: %s", strerror(errno));
+    return ok;
+}
+
+bool show_usage(const struct tool_options *options, const struct recording *rec)
+{
+    struct report_options ro = report_options_of(options, STDOUT_FILENO, options->file, 0, RUN_FRAMES);
+    bool ok;
+    if (options->json) {
+        ok = report_json(rec, &ro, stdout);
+    } else {
+        char verdict[1024];
+        report_verdict_line(rec, verdict, sizeof(verdict));
+        printf("heaptally: %s\n%s (pid %d)\n", verdict, rec->meta.program, rec->meta.pid);
+        ok = report_usage(rec, &ro, (enum usage_by)options->by, (enum usage_tree)options->tree, stdout);
+    }
     ok = fflush(stdout) == 0 && ok;
     if (!ok && errno != EPIPE)
         say("writing failed: %s", strerror(errno));

@@ -20,4 +20,7 @@ bool show_json_file(const struct tool_options *options, const struct recording *
 /* false: told. */
 bool show_report(const struct tool_options *options, const struct recording *rec, const char *path);
 
+/* A trace's, on stdout. */
+bool show_usage(const struct tool_options *options, const struct recording *rec);
+
 #endif
