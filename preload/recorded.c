@@ -142,23 +142,29 @@ static inline __attribute__((always_inline)) void plain_enter(void)
 }
 
 /* The same for most of them. */
-static __attribute__((noinline)) void *allocate_plainly(size_t size, enum alloc_kind kind, size_t alignment)
+static inline __attribute__((always_inline)) void *plain_allocation(const struct record_caller *caller, size_t size,
+                                                                    enum alloc_kind kind, size_t alignment)
 {
-    struct record_caller caller = record_caller();
     plain_enter();
-    uint32_t site = record_capture_hot(&caller);
+    uint32_t site = record_capture_hot(caller);
     void *entry, *p = kind <= KIND_CALLOC ? alloc_take_ledgered(size, &entry) : NULL;
     if (__builtin_expect(p != NULL, 1)) {
-        record_block_hot(entry, p, site, size, kind, flags_of_block(caller.ip));
+        record_block_hot(entry, p, site, size, kind, flags_of_block(caller->ip));
         if (kind == KIND_CALLOC)
             memset(p, 0, size);
     } else {
         p = serve_recorded(kind, size, alignment, &entry);
         if (p)
-            note_block(p, entry, site, size, kind, caller.ip);
+            note_block(p, entry, site, size, kind, caller->ip);
     }
     recorded_leave(true);
     return served(p);
+}
+
+static __attribute__((noinline)) void *allocate_plainly(size_t size, enum alloc_kind kind, size_t alignment)
+{
+    struct record_caller caller = record_caller();
+    return plain_allocation(&caller, size, kind, alignment);
 }
 
 static __attribute__((noinline)) void *allocate_watched(enum alloc_kind kind, size_t size, size_t alignment)
@@ -191,6 +197,15 @@ static __attribute__((noinline)) void *allocate_held(size_t size, enum alloc_kin
     return p;
 }
 
+static __attribute__((noinline)) void *allocate_held_recorded(size_t size, enum alloc_kind kind, size_t alignment)
+{
+    struct record_caller caller = record_caller();
+    cancel_hold();
+    void *p = is_plainly_recorded() ? plain_allocation(&caller, size, kind, alignment) : allocate(size, kind, alignment);
+    cancel_let();
+    return p;
+}
+
 static __attribute__((noinline)) void release_held(void *p, enum release_call call)
 {
     cancel_hold();
@@ -212,7 +227,8 @@ void *allocate(size_t size, enum alloc_kind kind, size_t alignment)
     if (is_plainly_recorded())
         return allocate_plainly(size, kind, alignment);
     if (__builtin_expect(thread_face.cancels, 0))
-        return allocate_held(size, kind, alignment);
+        return face_state.recording ? allocate_held_recorded(size, kind, alignment)
+                                    : allocate_held(size, kind, alignment);
     face_enter();
     if (face_state.watched)
         return allocate_watched(kind, size, alignment);
@@ -317,9 +333,9 @@ static __attribute__((noinline)) void release_recorded(void *p, enum release_cal
 
 /* The same for a block of the thread's own. Should it be freed again its entry tells by whom, as long as there is one
  * (freed.c). */
-static __attribute__((noinline)) void release_plainly(void *p, enum release_call call)
+static inline __attribute__((always_inline)) void plain_release(const struct record_caller *caller, void *p,
+                                                                enum release_call call)
 {
-    struct record_caller caller = record_caller();
     void *entry;
     plain_enter();
     struct pool *pool = alloc_find_ledgered(p, &entry);
@@ -331,10 +347,27 @@ static __attribute__((noinline)) void release_plainly(void *p, enum release_call
     }
     struct record_freer freer = {0, 0};
     if (face_state.free_stacks)
-        freer = record_capture_free(&caller);
+        freer = record_capture_free(caller);
     record_free_hot(entry, p, freer);
     alloc_give_ledgered(pool, p);
     recorded_leave(true);
+}
+
+static __attribute__((noinline)) void release_plainly(void *p, enum release_call call)
+{
+    struct record_caller caller = record_caller();
+    plain_release(&caller, p, call);
+}
+
+static __attribute__((noinline)) void release_held_recorded(void *p, enum release_call call)
+{
+    struct record_caller caller = record_caller();
+    cancel_hold();
+    if (is_plainly_recorded())
+        plain_release(&caller, p, call);
+    else
+        release(p, call);
+    cancel_let();
 }
 
 void release(void *p, enum release_call call)
@@ -346,7 +379,7 @@ void release(void *p, enum release_call call)
         return;
     }
     if (__builtin_expect(thread_face.cancels, 0)) {
-        release_held(p, call);
+        (face_state.recording ? release_held_recorded : release_held)(p, call);
         return;
     }
     face_enter();
