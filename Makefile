@@ -38,7 +38,7 @@ LIB_CFLAGS  := $(BASE_CFLAGS) -fPIC -fvisibility=hidden -ftls-model=initial-exec
                -fno-builtin-realloc -fno-builtin-free -fno-stack-protector -U_FORTIFY_SOURCE -fno-exceptions \
                -fasynchronous-unwind-tables -ffunction-sections
 TOOL_CFLAGS := $(BASE_CFLAGS)
-TOOL_LIBS   := -ldw -lelf -liberty -lzstd -ljansson
+TOOL_LIBS   := -ldw -lelf -liberty -lzstd -ljansson -lncurses
 
 ALLOC_SRC  := $(wildcard allocator/*.c)
 # The walker reads a frozen process from outside, and allocates: it is the command's, never the library's.

@@ -138,14 +138,16 @@ bool platform_purge(void *p, size_t size)
 
 void *platform_map_file(int fd, size_t size)
 {
-    long p = must_fail(PLATFORM_MAP) ? -ENOMEM : door(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    long p = must_fail(PLATFORM_MAP)
+                 ? -ENOMEM
+                 : door(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     return FAILED(p) ? NULL : (void *)p;
 }
 
 bool platform_remap_file(void *p, size_t size, int fd)
 {
-    return !must_fail(PLATFORM_MAP) &&
-           !FAILED(door(SYS_mmap, (long)p, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0));
+    return !must_fail(PLATFORM_MAP) && !FAILED(door(SYS_mmap, (long)p, (long)size, PROT_READ | PROT_WRITE,
+                                                    MAP_SHARED | MAP_FIXED, fd, 0));
 }
 
 bool platform_make_private(void *p, size_t used, size_t size)
@@ -155,12 +157,19 @@ bool platform_make_private(void *p, size_t used, size_t size)
     if (copy == NULL)
         return false;
     memcpy(copy, p, used);
-    if (FAILED(door(SYS_mremap, (long)copy, (long)pages, (long)pages, MREMAP_MAYMOVE | MREMAP_FIXED, (long)p, 0))) {
+    if (FAILED(door(SYS_mremap, (long)copy, (long)pages, (long)pages, MREMAP_MAYMOVE | MREMAP_FIXED, (long)p,
+                    0))) {
         (void)platform_unmap(copy, pages);
         return false;
     }
-    return pages == size || !FAILED(door(SYS_mmap, (long)p + (long)pages, (long)(size - pages), PROT_READ | PROT_WRITE,
-                                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0));
+    return pages == size ||
+           !FAILED(door(SYS_mmap, (long)p + (long)pages, (long)(size - pages), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0));
+}
+
+void platform_punch(void *p, size_t size)
+{
+    door(SYS_madvise, (long)p, (long)size, MADV_REMOVE, 0, 0, 0);
 }
 
 bool platform_populate(void *p, size_t size)

@@ -56,6 +56,8 @@ void *platform_map_file(int fd, size_t size);
 bool platform_remap_file(void *p, size_t size, int fd);
 /* Memory of a file at p becomes the process's own: `used` bytes as they are, the rest zero. false leaves it as it was. */
 bool platform_make_private(void *p, size_t used, size_t size);
+/* Whole pages of a file are given back to its disk, and read as zeros; where the file system cannot, nothing happens. */
+void platform_punch(void *p, size_t size);
 /* Pages of a file are there, and have room on its disk. false: there is none. (Where the kernel cannot tell, true.) */
 bool platform_populate(void *p, size_t size);
 

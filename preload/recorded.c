@@ -8,37 +8,14 @@
  * unwinder's own, is served but not recorded, and so that a thread is never parked half-way: what a frozen
  * copy sees is a block with its entry or no block.
  */
-#include "preload/face.h"
+#include "preload/recorded_parts.h"
 
-#include <errno.h>
 #include <string.h>
 
-#include "allocator/ledgered.h"
 #include "preload/account.h"
 #include "preload/foreign.h"
-#include "preload/freed.h"
 #include "preload/harden.h"
 #include "preload/misuse.h"
-#include "preload/preload.h"
-#include "preload/signals.h"
-#include "preload/thread.h"
-#include "tracer/record/hot.h"
-
-static inline void face_enter(void)
-{
-    if (__builtin_expect(!face_state.started, 0))
-        start_first_call();
-    if (__builtin_expect(thread_face.life == THREAD_FRESH, 0))
-        thread_arm();
-    if (__builtin_expect(thread_is_nested(), 0))
-        signals_look_whether_left();
-}
-
-/* A stack may be taken: the outermost entry, of a thread that has not given up its capture stack. */
-static inline bool may_capture(bool outermost)
-{
-    return outermost && thread_face.life != THREAD_ENDED;
-}
 
 static inline void *serve(enum alloc_kind kind, size_t size, size_t alignment)
 {
@@ -47,25 +24,6 @@ static inline void *serve(enum alloc_kind kind, size_t size, size_t alignment)
     if (kind == KIND_ALIGNED)
         return alloc_malloc_aligned(alignment, size);
     return alloc_malloc(size);
-}
-
-/* A handler that comes in the middle of a recorded call waits for its end (signals.h), or is served unrecorded;
- * `outer` tells which, and where the call's frame is. Pair with recorded_leave(). */
-static inline __attribute__((always_inline)) bool recorded_enter(void)
-{
-    if (thread_flags.inside == 0)
-        thread_face.outer = (uintptr_t)__builtin_frame_address(0);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    return thread_enter();
-}
-
-/* A signal that came while `outer` was up is let in by thread_leave(); one that comes later does not wait. */
-static inline void recorded_leave(bool outermost)
-{
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    if (outermost)
-        thread_face.outer = 0;
-    thread_leave();
 }
 
 static inline uint8_t flags_of_block(uintptr_t caller)
@@ -80,19 +38,6 @@ static inline void note_block(void *p, void *entry, uint32_t site, size_t size, 
     record_block(entry, p, site, size, kind);
     if (entry)
         ((struct ledger_entry *)entry)->flags |= flags_of_block(caller);
-}
-
-static void *entry_of(const void *p)
-{
-    struct alloc_block block = {0};
-    alloc_find(p, &block);
-    return block.ledger;
-}
-
-static COLD void *out_of_memory(void)
-{
-    errno = ENOMEM;
-    return NULL;
 }
 
 /* What the fast way does not serve. */
@@ -126,24 +71,9 @@ static __attribute__((noinline)) void *allocate_recorded(size_t size, enum alloc
     return served(p);
 }
 
-/* All that the slow paths' beginnings look for, at once: then a call is recorded, and the heap is the thread's own. */
-static inline bool is_plainly_recorded(void)
-{
-    return face_state.plainly_recording && thread_face.life == THREAD_ARMED &&
-           (thread_face.cancels | alloc_thread.attaching | alloc_thread.nested | thread_flags.inside) == 0;
-}
-
-/* recorded_enter() for those. */
-static inline __attribute__((always_inline)) void plain_enter(void)
-{
-    thread_face.outer = (uintptr_t)__builtin_frame_address(0);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    (void)thread_enter();
-}
-
 /* The same for most of them. */
-static inline __attribute__((always_inline)) void *plain_allocation(const struct record_caller *caller, size_t size,
-                                                                    enum alloc_kind kind, size_t alignment)
+static inline __attribute__((always_inline)) void *
+plain_allocation(const struct record_caller *caller, size_t size, enum alloc_kind kind, size_t alignment)
 {
     plain_enter();
     uint32_t site = record_capture_hot(caller);
@@ -197,11 +127,13 @@ static __attribute__((noinline)) void *allocate_held(size_t size, enum alloc_kin
     return p;
 }
 
-static __attribute__((noinline)) void *allocate_held_recorded(size_t size, enum alloc_kind kind, size_t alignment)
+static __attribute__((noinline)) void *allocate_held_recorded(size_t size, enum alloc_kind kind,
+                                                              size_t alignment)
 {
     struct record_caller caller = record_caller();
     cancel_hold();
-    void *p = is_plainly_recorded() ? plain_allocation(&caller, size, kind, alignment) : allocate(size, kind, alignment);
+    void *p = is_plainly_recorded() ? plain_allocation(&caller, size, kind, alignment)
+                                    : allocate(size, kind, alignment);
     cancel_let();
     return p;
 }
@@ -212,14 +144,6 @@ static __attribute__((noinline)) void release_held(void *p, enum release_call ca
     if (!free_fast_apart(p))
         release(p, call);
     cancel_let();
-}
-
-static COLD void *reallocate_held(void *p, size_t size)
-{
-    cancel_hold();
-    void *q = reallocate(p, size);
-    cancel_let();
-    return q;
 }
 
 void *allocate(size_t size, enum alloc_kind kind, size_t alignment)
@@ -245,15 +169,6 @@ static inline enum alloc_status give_back(const struct alloc_block *block, const
         return ALLOC_OK;
     }
     return alloc_free(block->start);
-}
-
-static void note_freed(const void *p, const struct alloc_block *block, const struct ledger_entry *was,
-                       struct record_freer freer)
-{
-    bool known = was->state == LEDGER_LIVE;
-    const struct freed_block freed = {known ? ledger_size(was) : block->capacity, was->site, freer.site,
-                                      freer.frames};
-    freed_note(p, &freed);
 }
 
 /* The entry is marked before the block is free: afterwards it may be another thread's. An entry that is
@@ -390,139 +305,4 @@ void release(void *p, enum release_call call)
     enum alloc_status status = face_state.watched ? release_unrecorded(p) : free_plain(p);
     if (__builtin_expect(status != ALLOC_OK, 0))
         release_wrong(p, call, status);
-}
-
-/* --- realloc ------------------------------------------------------------------------------------- */
-
-/* A block from before the recording, resized by a nested call: its entry must not stay marked as freed. */
-static void note_missed(struct ledger_entry *entry, const struct ledger_entry *old)
-{
-    record_missed();
-    if (entry && entry->state == LEDGER_FREED)
-        *entry = *old;
-}
-
-/* The new block's entry. A nested call takes no stack: the block keeps the site it had. */
-static void note_resized(void *q, void *entry, uint32_t site, size_t size, const struct ledger_entry *old)
-{
-    if (site != 0)
-        record_block(entry, q, site, size, KIND_REALLOC);
-    else if (old->state == LEDGER_LIVE)
-        record_block(entry, q, old->site, size, (enum alloc_kind)old->kind);
-    else
-        note_missed(entry, old);
-    if (entry)
-        ((struct ledger_entry *)entry)->flags |=
-            (old->flags & LEDGER_IGNORED) | (thread_face.ignore_depth ? LEDGER_IGNORED : 0);
-}
-
-static inline enum alloc_status resize(const struct alloc_block *block, const struct ledger_entry *was,
-                                       size_t size, void **ret_block)
-{
-    if (!face_state.hardened)
-        return alloc_realloc(block->start, size, ret_block);
-    *ret_block = harden_resize(block, was, size);
-    return ALLOC_OK;
-}
-
-static enum alloc_status resize_recorded(void *p, uint32_t site, size_t size, void **ret_block)
-{
-    struct alloc_block block = {0};
-    enum alloc_status status = alloc_find(p, &block);
-    if (status != ALLOC_OK)
-        return status;
-    struct record_freer freer = {site, 0};
-    struct ledger_entry old, *entry = block.ledger;
-    /* Marked now: once it has moved, the old entry may be another thread's. */
-    if (!record_claim(entry, freer, &old))
-        return ALLOC_DOUBLE_FREE;
-    status = resize(&block, &old, size, ret_block);
-    if (status != ALLOC_OK || !*ret_block) {
-        if (entry)
-            *entry = old;
-        return status;
-    }
-    record_claimed(&old);
-    if (*ret_block != p)
-        note_freed(p, &block, &old, freer);
-    note_resized(*ret_block, entry_of(*ret_block), site, size, &old);
-    return status;
-}
-
-/* A block of the thread's own, in place or moved to another one; false: nothing was done. */
-static inline bool resize_ledgered(void *p, uint32_t site, size_t size, void **ret_block)
-{
-    void *entry, *copy_s = NULL;
-    struct ledger_entry old;
-    struct pool *pool = alloc_find_ledgered(p, &entry);
-    if (!pool || ((struct ledger_entry *)entry)->state != LEDGER_LIVE)
-        return false;
-    bool stays = alloc_fits_well(size, pool->block_size);
-    void *q = stays ? p : alloc_take_ledgered(alloc_size_to_grow(size, pool->block_size), &copy_s);
-    if (!q)
-        return false;
-    if (!stays)
-        memcpy(q, p, size < pool->block_size ? size : pool->block_size);
-    (void)record_claim(entry, (struct record_freer){site, 0}, &old);
-    record_claimed(&old);
-    if (!stays)
-        alloc_give_ledgered(pool, p);
-    note_resized(q, stays ? entry : copy_s, site, size, &old);
-    *ret_block = q;
-    return true;
-}
-
-/* As free_plain(): a block that moved away was freed. */
-static enum alloc_status resize_plain(void *p, size_t size, void **ret_block)
-{
-    enum alloc_status status = alloc_realloc(p, size, ret_block);
-    if (status == ALLOC_OK && freed_is_large(p) && *ret_block && *ret_block != p)
-        freed_note(p, &(struct freed_block){0});
-    return status;
-}
-
-static COLD void *resize_wrong(void *p, size_t size, enum alloc_status status)
-{
-    void *q;
-    if (status == ALLOC_FOREIGN && foreign_realloc(p, size, &q))
-        return q;
-    misuse_report("realloc", p, status);
-    return out_of_memory();
-}
-
-static __attribute__((noinline)) void *reallocate_recorded(void *p, size_t size)
-{
-    struct record_caller caller = record_caller();
-    enum alloc_status status = ALLOC_OK;
-    void *q = NULL;
-    bool plainly = is_plainly_recorded(), outermost = recorded_enter();
-    uint32_t site = may_capture(outermost) ? record_capture(&caller) : 0;
-    if (!plainly || !resize_ledgered(p, site, size, &q))
-        status = resize_recorded(p, site, size, &q);
-    recorded_leave(outermost);
-    if (__builtin_expect(status != ALLOC_OK, 0))
-        return resize_wrong(p, size, status);
-    return q ? q : out_of_memory();
-}
-
-static __attribute__((noinline)) void *reallocate_unrecorded(void *p, size_t size)
-{
-    void *q = NULL;
-    enum alloc_status status;
-    if (!face_state.watched)
-        status = resize_plain(p, size, &q);
-    else
-        status = face_state.hardened ? harden_realloc(p, size, &q) : account_resize(p, size, &q);
-    if (__builtin_expect(status != ALLOC_OK, 0))
-        return resize_wrong(p, size, status);
-    return q ? q : out_of_memory();
-}
-
-/* It ends with its calls, so that they see the frame of its caller. */
-void *reallocate(void *p, size_t size)
-{
-    if (__builtin_expect(thread_face.cancels, 0))
-        return reallocate_held(p, size);
-    face_enter();
-    return face_state.recording ? reallocate_recorded(p, size) : reallocate_unrecorded(p, size);
 }

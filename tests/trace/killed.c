@@ -57,7 +57,8 @@ PLACE(5)
 PLACE(6)
 PLACE(7)
 
-static void *(*const places[PLACES])(void) = {place_0, place_1, place_2, place_3, place_4, place_5, place_6, place_7};
+static void *(*const places[PLACES])(void) = {place_0, place_1, place_2, place_3,
+                                              place_4, place_5, place_6, place_7};
 
 static uint32_t next_random(uint64_t *state)
 {

@@ -133,11 +133,13 @@ struct rec_root {
 
 /* What a stack allocated, over a process's whole life. Out of a trace file; not stored in a .htz. */
 struct rec_usage {
-    uint32_t site;
+    uint32_t site;   /* or REC_NONE: its stack was not asked for */
+    uint32_t number; /* the stack's in the process: the same in every reading */
     uint64_t allocations, frees;
     uint64_t bytes, freed_bytes; /* asked for */
     uint64_t temporary;          /* freed by the thread that allocated them before it allocated again */
-    uint64_t peak; /* most of bytes - freed_bytes at any time: exact if one thread allocated and freed, else at most so much */
+    uint64_t
+        peak; /* most of bytes - freed_bytes at any time: exact if one thread allocated and freed, else at most so much */
 };
 
 #define REC_ARRAY(type, name)                                                                                \

@@ -31,12 +31,12 @@ enum trace_state {
 struct trace_header {
     uint64_t magic;
     uint32_t version;
-    uint32_t state;  /* enum trace_state. Release */
-    uint64_t base;   /* address of this header in the target */
-    uint64_t size;   /* of the file */
-    uint64_t used;   /* bytes taken. Any thread, by addition: may be more than size */
-    uint64_t missed; /* bytes that were needed and found no room in the file: what was in them is not here */
-    uint64_t root;   /* address of struct record_root */
+    uint32_t state;   /* enum trace_state. Release */
+    uint64_t base;    /* address of this header in the target */
+    uint64_t size;    /* of the file */
+    uint64_t used;    /* bytes taken. Any thread, by addition: may be more than size */
+    uint64_t missed;  /* bytes that were needed and found no room in the file: what was in them is not here */
+    uint64_t root;    /* address of struct record_root */
     uint64_t started; /* unix time in ms */
     int32_t pid, parent;
     char program[TRACE_PROGRAM_MAX]; /* path, NUL-terminated */

@@ -119,9 +119,9 @@ void image_close(struct image *image)
     ranges_free(&image->tables);
     ranges_free(&image->constant);
     ranges_free(&image->claimed);
-    void *rest[] = {image->blocks, image->nodes, image->usages,    image->modules, image->module_paths, image->annotations,
-                    image->elves,  image->segments, image->threads, image->places,       image->tls_words,
-                    image->roots,  image->extras,   image->values,  image->names};
+    void *rest[] = {image->blocks,      image->nodes, image->usages,   image->modules, image->module_paths,
+                    image->annotations, image->elves, image->segments, image->threads, image->places,
+                    image->tls_words,   image->roots, image->extras,   image->values,  image->names};
     for (size_t i = 0; i < sizeof(rest) / sizeof(rest[0]); i++)
         free(rest[i]);
     free(image);

@@ -55,7 +55,8 @@ enum trace_status {
     TRACE_OTHER_VERSION, /* of another version of heaptally */
     TRACE_DAMAGED,
 };
-enum trace_status source_open_trace(const char *path, struct trace_header *ret_header, struct memory_source *ret);
+enum trace_status source_open_trace(const char *path, struct trace_header *ret_header,
+                                    struct memory_source *ret);
 
 /* --- the image ------------------------------------------------------------------------------------------------ */
 struct image_block {               /* ascending by addr */

@@ -53,7 +53,8 @@ static bool header_is_possible(struct trace_header *header, uint64_t file_size)
            header->root - header->base < header->size;
 }
 
-enum trace_status source_open_trace(const char *path, struct trace_header *ret_header, struct memory_source *ret)
+enum trace_status source_open_trace(const char *path, struct trace_header *ret_header,
+                                    struct memory_source *ret)
 {
     struct stat there;
     struct trace_file *file = malloc(sizeof(*file));

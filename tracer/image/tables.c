@@ -177,8 +177,9 @@ static void add_tallies(struct image *image)
 
     for (uint32_t i = 0; at != 0 && i < THREADS_MAX; i++, at = thread.next) {
         if (!memory_read(&image->memory, at, &thread, sizeof(thread)) || !add_table(image, thread.table)) {
-            image_note(image,
-                       "a thread's tallies cannot be read: there were more allocations and frees than is said");
+            image_note(
+                image,
+                "a thread's tallies cannot be read: there were more allocations and frees than is said");
             break;
         }
         root->allocations += thread.allocations;

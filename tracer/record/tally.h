@@ -5,8 +5,7 @@
  *     tally.table --> | site 17: 3 allocations, ... |      | site 98: ... |        hash of the site, then the next
  *
  * Threads: one writer, the thread; anybody reads, any time: each word is whole, and at rest all of them agree. A table
- * that becomes half full is copied to one of twice the size before that is published; the old one becomes empty memory, or
- * stays if it is a file's: all old ones together are as large as the last. Who has read a capacity of 0, or the address of
+ * that becomes half full is copied to one of twice the size before that is published; the old one becomes empty memory. Who has read a capacity of 0, or the address of
  * another table since, looks again.
  */
 #ifndef HEAPTALLY_TALLY_H

@@ -13,12 +13,12 @@
 #include "allocator/platform.h"
 #include "tracer/format/trace.h"
 
-#define SIZE_MOST ((size_t)256 << 20) /* address space; the file is sparse */
-#define SIZE_LEAST ((size_t)1 << 20)
+#define SIZE_MOST       ((size_t)256 << 20) /* address space; the file is sparse */
+#define SIZE_LEAST      ((size_t)1 << 20)
 #define ADDRESSES_SHARE 32u /* of RLIMIT_AS */
-#define POPULATED ((size_t)64 << 10)
-#define NAMES_TRIED 100u
-#define PATH_SIZE 4096u
+#define POPULATED       ((size_t)64 << 10)
+#define NAMES_TRIED     100u
+#define PATH_SIZE       4096u
 
 struct trace_page {
     struct trace_header header;
@@ -90,7 +90,8 @@ static int create(void)
             *end = '.';
             *number(end + 1, i) = '\0';
         }
-        int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                              0600);
         if (fd >= 0)
             return fd;
         struct stat there;
@@ -131,7 +132,7 @@ static bool keep_pattern(const char *text)
     size_t length = 0;
 
     if (text[0] != '/') {
-        if (!getcwd(pattern, sizeof(pattern) - 1))
+        if (syscall(SYS_getcwd, pattern, sizeof(pattern) - 1) <= 0)
             return false;
         length = strlen(pattern);
         pattern[length++] = '/';
@@ -208,7 +209,11 @@ void trace_give(void *p, size_t size)
     uintptr_t start = ((uintptr_t)p + PLATFORM_PAGE - 1) & ~(uintptr_t)(PLATFORM_PAGE - 1);
     uintptr_t end = ((uintptr_t)p + size) & ~(uintptr_t)(PLATFORM_PAGE - 1);
 
-    if (!page && start < end)
+    if (start >= end)
+        return;
+    if (page && start - (uintptr_t)page < page->header.size)
+        platform_punch((void *)start, end - start);
+    else
         (void)platform_purge((void *)start, end - start);
 }
 

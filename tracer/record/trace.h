@@ -26,7 +26,7 @@ bool trace_start(const char *path, const char **ret_why);
 struct record_root *trace_root(void);
 /* Zeroed, 64-byte aligned. NULL when memory is out. */
 void *trace_take(size_t size);
-/* What trace_take() gave is not needed any more: its whole pages are empty memory, unless they are a file's. */
+/* What trace_take() gave is not needed any more: its whole pages are empty memory. */
 void trace_give(void *p, size_t size);
 
 /* The process ends, or becomes another by exec: the file says so, or goes. No effect without one. */

@@ -6,9 +6,9 @@
 #include "tracer/report/print.h"
 #include "tracer/report/stack.h"
 
-#define TREE_DEPTH   48u
-#define TREE_BRANCHES 12u /* shown of one node */
-#define TREE_SHARE   200u /* of the whole: smaller parts are not shown */
+#define TREE_DEPTH    48u
+#define TREE_BRANCHES 12u  /* shown of one node */
+#define TREE_SHARE    200u /* of the whole: smaller parts are not shown */
 
 static uint64_t difference(uint64_t more, uint64_t less)
 {
@@ -61,7 +61,8 @@ static void print_figures(const struct rec_usage *usage, enum usage_by by, FILE 
     }
 }
 
-static void print_stacks(const struct recording *rec, const struct report_options *options, enum usage_by by, FILE *out)
+static void print_stacks(const struct recording *rec, const struct report_options *options, enum usage_by by,
+                         FILE *out)
 {
     uint64_t rest = 0, value = 0;
     for (uint32_t i = 0; i < rec->usages_count; i++) {
@@ -186,8 +187,8 @@ static bool print_level(const struct tree *tree, struct leaf *leaves, uint32_t c
     return done;
 }
 
-static bool print_tree(const struct recording *rec, const struct report_options *options, enum usage_by by, bool inward,
-                       uint64_t total, FILE *out)
+static bool print_tree(const struct recording *rec, const struct report_options *options, enum usage_by by,
+                       bool inward, uint64_t total, FILE *out)
 {
     struct leaf *leaves = calloc((size_t)rec->usages_count + 1, sizeof(*leaves));
     struct tree tree = {rec, options, by, inward, total, out};
@@ -209,8 +210,8 @@ static bool print_tree(const struct recording *rec, const struct report_options 
 
 /* --- all ---------------------------------------------------------------------------------------------------------- */
 
-bool report_usage(const struct recording *rec, const struct report_options *options, enum usage_by by, enum usage_tree tree,
-                  FILE *out)
+bool report_usage(const struct recording *rec, const struct report_options *options, enum usage_by by,
+                  enum usage_tree tree, FILE *out)
 {
     struct rec_usage sum = {0};
     uint64_t total = 0;

@@ -21,7 +21,7 @@ uint64_t usage_value(const struct rec_usage *usage, enum usage_by by);
 
 /* rec->usages in descending order of that; those with a site of REC_NONE are only counted. false when writing failed (errno)
  * or memory is out. */
-bool report_usage(const struct recording *rec, const struct report_options *options, enum usage_by by, enum usage_tree tree,
-                  FILE *out);
+bool report_usage(const struct recording *rec, const struct report_options *options, enum usage_by by,
+                  enum usage_tree tree, FILE *out);
 
 #endif

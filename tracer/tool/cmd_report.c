@@ -43,8 +43,8 @@ static int report_trace(struct gathering *g)
     char error[4500] = "out of memory";
     int code = EXIT_TOOL_FAILED;
 
-    if (rec && trace_read(options->file, (enum usage_by)options->by, options->tree ? TREE_STACKS : shown, rec, error,
-                          sizeof(error))) {
+    if (rec && trace_read(options->file, (enum usage_by)options->by, options->tree ? TREE_STACKS : shown,
+                          NULL, rec, error, sizeof(error))) {
         g->outcome.tool_failed = !show_usage(options, rec);
         code = exit_code_of(&g->outcome);
     } else {

@@ -54,8 +54,9 @@ static char **run_environment(const struct run *run, const char *library)
 {
     char *settings;
     const char *own = run->options->settings;
-    if (asprintf(&settings, "record=1:socket=%s:trace=%s/" TRACE_NAME "%%p:trace_keep=0%s%s%s", run->listener.path,
-                 run->listener.directory, run->options->children == CHILDREN_NONE ? ":children=0" : "", own ? ":" : "",
+    if (asprintf(&settings, "record=1:socket=%s:trace=%s/" TRACE_NAME "%%p:trace_keep=0%s%s%s",
+                 run->listener.path, run->listener.directory,
+                 run->options->children == CHILDREN_NONE ? ":children=0" : "", own ? ":" : "",
                  own ? own : "") < 0)
         return NULL;
     char **environment = launch_environment(environ, library, settings);

@@ -25,6 +25,12 @@ static const struct command table[] = {
      "run',\n"
      "or with LD_PRELOAD=libheaptally.so HEAPTALLY=record=1.\n",
      &options_snapshot, cmd_snapshot},
+    {"top", "[OPTION...] -p PID", "show what a running program's stacks allocate, once a second",
+     "The program must have a trace: started by 'heaptally run', or with HEAPTALLY=record=1:trace=PATH. It "
+     "is "
+     "not\n"
+     "stopped. Keys: l, p, a, t, b order the stacks as --by does; q ends it.\n",
+     &options_top, cmd_top},
     {"frag", "[OPTION...] PROG [ARG...]", "compare how much memory a program takes under several allocators",
      "The program is run under glibc's malloc, jemalloc (where it is found) and heaptally, in turn and "
      "repeated,\n"

@@ -29,6 +29,7 @@ const struct command *command_by_name(const char *name);
 int cmd_run(const struct tool_options *options);
 int cmd_report(const struct tool_options *options);
 int cmd_snapshot(const struct tool_options *options);
+int cmd_top(const struct tool_options *options);
 int cmd_frag(const struct tool_options *options);
 
 /* The whole command line in, the exit code out. */

@@ -28,6 +28,8 @@ enum option_key {
     KEY_ADDRESSES,
     KEY_BY,
     KEY_TREE,
+    KEY_INTERVAL,
+    KEY_BATCH,
 };
 
 /* --- the rows
@@ -82,13 +84,24 @@ static const struct argp_option run_rows[] = {
 static const struct argp_option report_rows[] = {
     ROW("json", KEY_JSON, NULL, "print JSON instead of text"),
     ROW("verbose", 'v', NULL, "as --possible --addresses"),
-    ROW("by", KEY_BY, "live|peak|allocs|temporary|bytes", "of a trace: what its stacks are ordered by (live)"),
+    ROW("by", KEY_BY, "live|peak|allocs|temporary|bytes",
+        "of a trace: what its stacks are ordered by (live)"),
     ROW("tree", KEY_TREE, "callers|callees", "of a trace: from main inward, or from what allocates outward"),
     LAST_ROW,
 };
 
 static const struct argp_option snapshot_rows[] = {
     ROW("pid", 'p', "PID", "the process to look at"),
+    LAST_ROW,
+};
+
+static const struct argp_option top_rows[] = {
+    ROW("pid", 'p', "PID", "the process to look at, which has a trace"),
+    ROW("by", KEY_BY, "live|peak|allocs|temporary|bytes", "what its stacks are ordered by (live)"),
+    ROW("interval", KEY_INTERVAL, "S", "seconds between two readings (1)"),
+    ROW("batch", KEY_BATCH, "N", "print N times instead of drawing, and end"),
+    ROW("groups", KEY_GROUPS, "N", "with --batch: stacks (25)"),
+    ROW("help", 'h', NULL, "print this"),
     LAST_ROW,
 };
 
@@ -146,7 +159,8 @@ static bool read_children(const char *text, enum children_mode *ret)
 }
 
 /* Which of the words it is. */
-static bool read_word(const char *option, const char *text, const char *const *words, const char *all, uint32_t *ret)
+static bool read_word(const char *option, const char *text, const char *const *words, const char *all,
+                      uint32_t *ret)
 {
     for (uint32_t i = 0; words[i]; i++) {
         if (strcmp(text, words[i]) == 0) {
@@ -225,6 +239,15 @@ static bool read_pid(struct tool_options *o, const char *text)
     if (!option_read_number("-p", text, 1, INT_MAX, &value))
         return false;
     o->pid = (int)value;
+    return true;
+}
+
+static bool read_interval(struct tool_options *o, const char *text)
+{
+    long value;
+    if (!option_read_number("--interval", text, 1, 3600, &value))
+        return false;
+    o->interval = (uint32_t)value;
     return true;
 }
 
@@ -393,6 +416,34 @@ static error_t parse_snapshot(int key, char *arg, struct argp_state *state)
     }
 }
 
+static error_t parse_top(int key, char *arg, struct argp_state *state)
+{
+    struct tool_options *o = state->input;
+    switch (key) {
+    case ARGP_KEY_ERROR:
+        return option_tell_unknown(state);
+    case 'p':
+        return option_done(o, read_pid(o, arg));
+    case 'h':
+        o->help = true;
+        return 0;
+    case KEY_BY:
+        return option_done(o, read_by(o, arg));
+    case KEY_INTERVAL:
+        return option_done(o, read_interval(o, arg));
+    case KEY_BATCH:
+        return option_done(o, read_unsigned("--batch", arg, &o->batch));
+    case KEY_GROUPS:
+        return option_done(o, read_unsigned("--groups", arg, &o->max_groups));
+    case ARGP_KEY_ARG:
+        return option_complain(o, "-p PID is all it takes; try 'heaptally help top'");
+    case ARGP_KEY_END:
+        return o->pid ? 0 : option_complain(o, "which process? try 'heaptally help top'");
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
 static error_t parse_help(int key, char *arg, struct argp_state *state)
 {
     struct tool_options *o = state->input;
@@ -407,12 +458,15 @@ const struct argp options_report = {
     .options = report_rows, .parser = parse_report, .children = report_children};
 const struct argp options_snapshot = {
     .options = snapshot_rows, .parser = parse_snapshot, .children = run_children};
+const struct argp options_top = {.options = top_rows, .parser = parse_top};
 const struct argp options_help = {.parser = parse_help};
 
 bool options_parse(const struct argp *argp, int count, char **words, struct tool_options *ret)
 {
-    *ret = (struct tool_options){
-        .max_groups = OPTIONS_UNSET, .max_frames = OPTIONS_UNSET, .frag = {.rounds = 3, .interval_ms = 5}};
+    *ret = (struct tool_options){.max_groups = OPTIONS_UNSET,
+                                 .max_frames = OPTIONS_UNSET,
+                                 .interval = 1,
+                                 .frag = {.rounds = 3, .interval_ms = 5}};
     unsigned flags = ARGP_IN_ORDER | ARGP_NO_EXIT | ARGP_NO_HELP | ARGP_NO_ERRS;
     return argp_parse(argp, count, words, flags, NULL, ret) == 0;
 }

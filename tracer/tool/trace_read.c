@@ -25,7 +25,8 @@ static bool refuse(const char *path, enum trace_status status, char *error, size
 {
     static const char *const why[] = {
         [TRACE_FOREIGN] = "this is no trace of heaptally's",
-        [TRACE_OTHER_VERSION] = "this trace was written by another version of heaptally; report it with that one",
+        [TRACE_OTHER_VERSION] =
+            "this trace was written by another version of heaptally; report it with that one",
         [TRACE_DAMAGED] = "this trace is damaged: its header makes no sense",
     };
     snprintf(error, size, "%s: %s", path, status == TRACE_UNREADABLE ? strerror(errno) : why[status]);
@@ -69,6 +70,7 @@ struct ordered {
 static struct rec_usage usage_of(const struct site_tally *tally)
 {
     return (struct rec_usage){.site = REC_NONE,
+                              .number = tally->site,
                               .allocations = tally->allocations,
                               .frees = tally->frees,
                               .bytes = tally->bytes,
@@ -113,12 +115,14 @@ static bool read_tables(struct check *check, enum usage_by by, uint32_t named, c
     enum image_status status =
         image_open_tables(request->source, request->target, add_note, check->rec, &check->image);
     if (status == IMAGE_UNREADABLE) {
-        snprintf(error, size, "this trace is damaged, or of another version of heaptally: its tables cannot be read");
+        snprintf(error, size,
+                 "this trace is damaged, or of another version of heaptally: its tables cannot be read");
         return false;
     }
     snprintf(error, size, "out of memory");
-    check->symbols = status == IMAGE_OK ? symbols_new() : NULL;
-    if (!check->symbols || !add_usages(check, by, named))
+    if (status == IMAGE_OK && !check->symbols)
+        check->symbols = symbols_new();
+    if (status != IMAGE_OK || !check->symbols || !add_usages(check, by, named))
         return false;
     const struct record_root *root = image_record(check->image);
     check->rec->meta.allocations = root->allocations;
@@ -128,7 +132,18 @@ static bool read_tables(struct check *check, enum usage_by by, uint32_t named, c
     return recording_set(&check->rec->meta.unwinder, root->unwinder);
 }
 
-bool trace_read(const char *path, enum usage_by by, uint32_t named, struct recording *rec, char *error, size_t error_size)
+uint64_t trace_base(const char *path)
+{
+    struct trace_header header;
+    struct memory_source source;
+    if (source_open_trace(path, &header, &source) != TRACE_READABLE)
+        return 0;
+    source.close(source.ctx);
+    return header.base;
+}
+
+bool trace_read(const char *path, enum usage_by by, uint32_t named, struct symbols *symbols,
+                struct recording *rec, char *error, size_t error_size)
 {
     struct trace_header header;
     struct memory_source source;
@@ -137,13 +152,14 @@ bool trace_read(const char *path, enum usage_by by, uint32_t named, struct recor
         return refuse(path, status, error, error_size);
     struct wire_target target = {.pid = header.pid, .record_root = header.root};
     struct check_request request = {.source = &source, .target = &target};
-    struct check check = {.request = &request, .rec = rec};
+    struct check check = {.request = &request, .rec = rec, .symbols = symbols};
     char why[256] = "out of memory";
     bool done = tell_header(&header, rec) && read_tables(&check, by, named, why, sizeof(why));
     if (!done)
         snprintf(error, error_size, "%s: %s", path, why);
     check_names_free(&check);
-    symbols_free(check.symbols);
+    if (!symbols)
+        symbols_free(check.symbols);
     image_close(check.image);
     source.close(source.ctx);
     return done;
