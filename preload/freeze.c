@@ -78,15 +78,26 @@ void freeze_unlock(void)
 
 /* --- the signal ----------------------------------------------------------------------------------------- */
 
-static bool is_snapshot_request(const siginfo_t *info)
+static bool is_request(const siginfo_t *info, uint64_t value)
 {
-    return info->si_code == SI_QUEUE && (uintptr_t)info->si_value.sival_ptr == WIRE_SNAPSHOT_VALUE;
+    return info->si_code == SI_QUEUE && (uintptr_t)info->si_value.sival_ptr == value;
+}
+
+/* One store: wherever the signal found the thread. */
+static bool record_as_told(const siginfo_t *info)
+{
+    bool on = is_request(info, WIRE_RECORD_ON_VALUE), off = is_request(info, WIRE_RECORD_OFF_VALUE);
+    if (on || off)
+        record_pause(off);
+    return on || off;
 }
 
 static void on_signal(int signal, siginfo_t *info, void *context)
 {
     (void)signal;
-    bool request = is_snapshot_request(info);
+    bool request = is_request(info, WIRE_SNAPSHOT_VALUE);
+    if (record_as_told(info))
+        return;
     if (thread_flags.inside) {
         thread_flags.parked |= request ? DUE_SNAPSHOT : DUE_PARK;
         return;

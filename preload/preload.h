@@ -31,9 +31,13 @@
 /* What becomes of a wrong free. */
 enum misuse_policy { MISUSE_ABORT, MISUSE_REPORT, MISUSE_IGNORE };
 
+/* Whether stacks are recorded. */
+enum record_choice { RECORD_NOT, RECORD_FROM_START, RECORD_WHEN_TOLD };
+
 /* One row of settings.c's table each; all are constant after start. */
 struct settings {
-    bool record;               /* record=0|1 */
+    enum record_choice record; /* record=0|1|off */
+    int64_t sample;            /* sample=BYTES: with record, one block in so many bytes; 0: all */
     uint32_t depth;            /* depth=N frames kept */
     int signal;                /* signal=N: parking and snapshot requests; default SIGRTMAX-3 */
     int64_t decay_ms;          /* decay=MS, -1 never */

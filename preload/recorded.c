@@ -61,7 +61,8 @@ static __attribute__((noinline)) void *allocate_recorded(size_t size, enum alloc
 {
     struct record_caller caller = record_caller();
     bool outermost = recorded_enter(), capture = may_capture(outermost);
-    uint32_t site = capture ? record_capture(&caller) : 0;
+    uint32_t site =
+        capture && (!record_hot.selective || record_selects(size)) ? record_capture(&caller) : RECORD_NO_SITE;
     void *entry, *p = serve_recorded(kind, size, alignment, &entry);
     if (p && capture)
         note_block(p, entry, site, size, kind, caller.ip);
@@ -76,16 +77,21 @@ static inline __attribute__((always_inline)) void *
 plain_allocation(const struct record_caller *caller, size_t size, enum alloc_kind kind, size_t alignment)
 {
     plain_enter();
-    uint32_t site = record_capture_hot(caller);
+    bool selected = __builtin_expect(!record_hot.selective, 1) || record_selects(size);
+    uint32_t site = selected ? record_capture_hot(caller) : RECORD_NO_SITE;
     void *entry, *p = kind <= KIND_CALLOC ? alloc_take_ledgered(size, &entry) : NULL;
-    if (__builtin_expect(p != NULL, 1)) {
+    if (__builtin_expect(p != NULL && !record_hot.selective, 1)) {
         record_block_hot(entry, p, site, size, kind, flags_of_block(caller->ip));
         if (kind == KIND_CALLOC)
             memset(p, 0, size);
     } else {
-        p = serve_recorded(kind, size, alignment, &entry);
+        bool taken = p != NULL;
+        if (!taken)
+            p = serve_recorded(kind, size, alignment, &entry);
         if (p)
             note_block(p, entry, site, size, kind, caller->ip);
+        if (taken && kind == KIND_CALLOC)
+            memset(p, 0, size);
     }
     recorded_leave(true);
     return served(p);
@@ -261,7 +267,7 @@ static inline __attribute__((always_inline)) void plain_release(const struct rec
         return;
     }
     struct record_freer freer = {0, 0};
-    if (face_state.free_stacks)
+    if (face_state.free_stacks && was->site != RECORD_NO_SITE)
         freer = record_capture_free(caller);
     record_free_hot(entry, p, freer);
     alloc_give_ledgered(pool, p);

@@ -17,10 +17,19 @@ static void note_missed(struct ledger_entry *entry, const struct ledger_entry *o
         *entry = *old;
 }
 
+#define NOT_SELECTED UINT32_MAX /* a site that is none: the block is not recorded (record_selects()) */
+
+static struct record_freer freer_of(uint32_t site)
+{
+    return (struct record_freer){site == NOT_SELECTED ? 0 : site, 0};
+}
+
 /* The new block's entry. A nested call takes no stack: the block keeps the site it had. */
 static void note_resized(void *q, void *entry, uint32_t site, size_t size, const struct ledger_entry *old)
 {
-    if (site != 0)
+    if (site == NOT_SELECTED)
+        record_block(entry, q, RECORD_NO_SITE, size, KIND_REALLOC);
+    else if (site != 0)
         record_block(entry, q, site, size, KIND_REALLOC);
     else if (old->state == LEDGER_LIVE)
         record_block(entry, q, old->site, size, (enum alloc_kind)old->kind);
@@ -46,7 +55,7 @@ static enum alloc_status resize_recorded(void *p, uint32_t site, size_t size, vo
     enum alloc_status status = alloc_find(p, &block);
     if (status != ALLOC_OK)
         return status;
-    struct record_freer freer = {site, 0};
+    struct record_freer freer = freer_of(site);
     struct ledger_entry old, *entry = block.ledger;
     /* Marked now: once it has moved, the old entry may be another thread's. */
     if (!record_claim(entry, freer, &old))
@@ -78,7 +87,7 @@ static inline bool resize_ledgered(void *p, uint32_t site, size_t size, void **r
         return false;
     if (!stays)
         memcpy(q, p, size < pool->block_size ? size : pool->block_size);
-    (void)record_claim(entry, (struct record_freer){site, 0}, &old);
+    (void)record_claim(entry, freer_of(site), &old);
     record_claimed(&old);
     if (!stays)
         alloc_give_ledgered(pool, p);
@@ -119,7 +128,9 @@ static __attribute__((noinline)) void *reallocate_recorded(void *p, size_t size)
     enum alloc_status status = ALLOC_OK;
     void *q = NULL;
     bool plainly = is_plainly_recorded(), outermost = recorded_enter();
-    uint32_t site = may_capture(outermost) ? record_capture(&caller) : 0;
+    uint32_t site = 0;
+    if (may_capture(outermost))
+        site = !record_hot.selective || record_selects(size) ? record_capture(&caller) : NOT_SELECTED;
     if (!plainly || !resize_ledgered(p, site, size, &q))
         status = resize_recorded(p, site, size, &q);
     recorded_leave(outermost);

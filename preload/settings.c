@@ -37,7 +37,10 @@ struct setting_row {
 
 #define FIELD(name) offsetof(struct settings, name)
 static const struct setting_row table[] = {
-    {"record", SETTING_BOOL, FIELD(record), "0", 0, 1, "0|1", "record the stack of every allocation"},
+    {"record", SETTING_CHOICE, FIELD(record), "0", 0, 0, "0|1|off",
+     "record allocations' stacks; off: when told to"},
+    {"sample", SETTING_INT64, FIELD(sample), "0", 0, INT64_MAX / 2, "0|BYTES",
+     "recording: one block in so many bytes"},
     {"socket", SETTING_PATH, FIELD(socket), "", 0, 0, "PATH without ':'", "where the companion listens"},
     {"depth", SETTING_UINT32, FIELD(depth), "128", 1, RECORD_DEPTH_MAX, "1..1024", "frames kept of a stack"},
     {"signal", SETTING_SIGNAL, FIELD(signal), "RTMAX-3", 0, 0, "N|NAME|RTMAX-N",

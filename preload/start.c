@@ -219,6 +219,8 @@ static bool recording_start(const char **ret_why)
     struct record_config config = {.depth_limit = settings_get()->depth,
                                    .check_stacks = settings_get()->check_stacks,
                                    .own_block = ignore_block,
+                                   .sample = (uint64_t)settings_get()->sample,
+                                   .paused = settings_get()->record == RECORD_WHEN_TOLD,
                                    .trace = settings_get()->trace,
                                    .say_no_trace = say_no_trace};
     thread_enter();

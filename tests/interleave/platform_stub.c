@@ -101,6 +101,13 @@ void platform_avoid_huge_pages(void *p, size_t size)
     (void)size;
 }
 
+/* Nothing here has a file. */
+void *platform_map_file(int fd, size_t size)
+{
+    (void)fd, (void)size;
+    return NULL;
+}
+
 bool platform_purge(void *p, size_t size)
 {
     size_t piece = size <= WHOLE ? size : 16, stride = size <= WHOLE ? size : PLATFORM_PAGE;

@@ -172,7 +172,7 @@ START_TEST(help_has_a_line_per_key)
     told[0] = '\0';
     lines = 0;
     settings_help(tell);
-    ck_assert_int_eq(lines, 17);
+    ck_assert_int_eq(lines, 20);
     ck_assert_ptr_nonnull(strstr(told, "misuse=abort|report|ignore"));
 }
 END_TEST

@@ -138,8 +138,8 @@ struct rec_usage {
     uint64_t allocations, frees;
     uint64_t bytes, freed_bytes; /* asked for */
     uint64_t temporary;          /* freed by the thread that allocated them before it allocated again */
-    uint64_t
-        peak; /* most of bytes - freed_bytes at any time: exact if one thread allocated and freed, else at most so much */
+    uint64_t margin; /* sampled: half the width of the 95 % confidence interval of bytes - freed_bytes */
+    uint64_t peak;   /* most of bytes - freed_bytes: exact if one thread did it all, else at most so much */
 };
 
 #define REC_ARRAY(type, name)                                                                                \
@@ -161,6 +161,8 @@ struct recording {
     REC_ARRAY(rec_edge, edges);
     REC_ARRAY(rec_root, roots);
     REC_ARRAY(rec_usage, usages); /* not stored */
+    uint64_t
+        usage_sample; /* one block in so many bytes was recorded, and usages are estimates; 0: all were */
     char **notes;
     uint32_t notes_count, notes_capacity;
     struct rec_strings *strings;

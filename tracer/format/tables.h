@@ -122,9 +122,12 @@ struct site_tally {
     uint64_t bytes, freed_bytes; /* asked for */
     uint64_t temporary;          /* freed by the thread before it allocated again */
     uint64_t peak;               /* most of bytes - freed_bytes, by this thread's own calls */
-    uint64_t reserved_2;
+    /* With sample=BYTES allocations, frees and temporary are estimates in 1/256, bytes are estimates, and this is the
+     * estimated variance of bytes - freed_bytes. */
+    double variance;
 };
 _Static_assert(sizeof(struct site_tally) == 64, "one line");
+#define TALLY_PARTS 256u
 
 /* Open addressing, at most half full; where a site is looked for first is its number's hash. */
 struct tally_table {
@@ -159,6 +162,7 @@ struct record_root {
     char unwinder[32];   /* which backend walks, for the report */
     uint64_t stack_checks, stack_mismatches; /* check_stacks=N */
     uint32_t check_stacks, reserved;
+    uint64_t sample; /* one in so many bytes is sampled, 0: every block is recorded */
 };
 
 /* What the program has said about its memory (preload/heaptally.h); wire_target.annotations points here, 0 when it

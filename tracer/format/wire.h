@@ -47,8 +47,10 @@
 #define WIRE_MAX_LENGTH (1u << 20) /* of one message; READ asks for at most this much */
 #define WIRE_PATH_MAX   4096u
 
-#define WIRE_SNAPSHOT_PATH  "/tmp/.heaptally-"
-#define WIRE_SNAPSHOT_VALUE 0x48545a534e415031ull /* sival_ptr of the request */
+#define WIRE_SNAPSHOT_PATH    "/tmp/.heaptally-"
+#define WIRE_SNAPSHOT_VALUE   0x48545a534e415031ull /* sival_ptr of the request */
+#define WIRE_RECORD_ON_VALUE  0x48545a5245434f31ull /* the same signal: record from now on, */
+#define WIRE_RECORD_OFF_VALUE 0x48545a5245434f30ull /* or no longer */
 
 enum wire_type {
     WIRE_HELLO = 1, /* target: struct wire_hello */

@@ -115,6 +115,14 @@ static bool keep_usage(struct image *image, const struct site_tally *tally)
     return true;
 }
 
+/* Of a sampled recording, whose tallies count parts of blocks. */
+static void whole_blocks(struct site_tally *tally)
+{
+    tally->allocations = (tally->allocations + TALLY_PARTS / 2) / TALLY_PARTS;
+    tally->frees = (tally->frees + TALLY_PARTS / 2) / TALLY_PARTS;
+    tally->temporary = (tally->temporary + TALLY_PARTS / 2) / TALLY_PARTS;
+}
+
 static bool add_table(struct image *image, uint64_t at)
 {
     struct record_root *root = &image->record;
@@ -128,6 +136,8 @@ static bool add_table(struct image *image, uint64_t at)
         if (!memory_read(&image->memory, at, tally, count * sizeof(tally[0])))
             return false;
         for (uint64_t i = 0; i < count; i++) {
+            if (root->sample)
+                whole_blocks(&tally[i]);
             root->allocations += tally[i].allocations;
             root->frees += tally[i].frees;
             if (tally[i].site != 0 && !keep_usage(image, &tally[i]))
@@ -165,6 +175,7 @@ static void merge_usages(struct image *image)
         to->freed_bytes += all[i].freed_bytes;
         to->temporary += all[i].temporary;
         to->peak += all[i].peak;
+        to->variance += all[i].variance;
     }
     image->usage_count = kept + 1;
 }

@@ -102,6 +102,7 @@ struct context {
     void *state;          /* the backend's; owner only */
     struct module_cache modules;
     uint32_t captures; /* check_stacks counts them */
+    struct sample_state sample;
     char *stack_top;
     const struct unwinder *unwinder;
 

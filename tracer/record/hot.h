@@ -22,6 +22,9 @@ struct record_hot {
     uint32_t depth_limit;
     uint8_t counted_from; /* the generation whose blocks are counted, and later ones (they saturate) */
     bool check_stacks;
+    bool selective; /* not every block is recorded: `sample`, or `paused` for now */
+    bool paused;    /* by the companion's signal, any thread; read by all */
+    uint64_t sample;
 };
 extern struct record_hot record_hot __attribute__((visibility("hidden")));
 
@@ -127,7 +130,7 @@ static inline void record_free_hot(void *entry, const void *p, struct record_fre
     struct ledger_entry *of = entry;
     struct context *context = context_of_this_thread();
 
-    if (__builtin_expect(context == NULL, 0)) {
+    if (__builtin_expect(context == NULL || record_hot.selective, 0)) {
         (void)record_free(entry, p, freer);
         return;
     }

@@ -90,11 +90,18 @@ static uint8_t kept_flags(const struct ledger_entry *entry)
 void record_block(void *entry, const void *p, uint32_t site, size_t size, enum alloc_kind kind)
 {
     struct context *context = context_of_this_thread();
+    struct sample_weight weight;
 
-    if (__builtin_expect(context != NULL, 1))
-        tally_allocated(&context->tally, site, p, size);
-    else
+    if (site == RECORD_NO_SITE) {
+        ;
+    } else if (__builtin_expect(context == NULL, 0)) {
         __atomic_add_fetch(&root->allocations, 1, __ATOMIC_RELAXED);
+    } else if (record_hot.sample) {
+        sample_weigh(size, record_hot.sample, &weight);
+        tally_sampled(&context->tally, site, p, &weight, false);
+    } else {
+        tally_allocated(&context->tally, site, p, size);
+    }
     if (__builtin_expect(entry != NULL, 1))
         record_fill(entry, site, size, kind, kept_flags(entry));
 }
@@ -102,8 +109,15 @@ void record_block(void *entry, const void *p, uint32_t site, size_t size, enum a
 static inline void count_free(const struct ledger_entry *was, const void *p)
 {
     struct context *context = context_of_this_thread();
+    struct sample_weight weight;
 
-    if (__builtin_expect(context != NULL && was != NULL && was->site != 0, 1))
+    if (was != NULL && was->site == RECORD_NO_SITE)
+        return;
+    if (__builtin_expect(context != NULL && was != NULL && record_hot.sample && !record_is_uncounted(was),
+                         0)) {
+        sample_weigh(ledger_size(was), record_hot.sample, &weight);
+        tally_sampled(&context->tally, was->site, p, &weight, true);
+    } else if (__builtin_expect(context != NULL && was != NULL, 1))
         tally_freed(&context->tally, was->site, p, ledger_size(was), record_is_uncounted(was));
     else
         __atomic_add_fetch(&root->frees, 1, __ATOMIC_RELAXED);
@@ -152,6 +166,22 @@ bool record_claim(void *entry, struct record_freer freer, struct ledger_entry *r
 void record_claimed(const struct ledger_entry *was)
 {
     count_free(was->state == LEDGER_LIVE ? was : NULL, NULL);
+}
+
+bool record_selects(size_t size)
+{
+    struct context *context = context_get();
+
+    if (__atomic_load_n(&record_hot.paused, __ATOMIC_RELAXED) || !context)
+        return false;
+    return record_hot.sample == 0 || sample_takes(&context->sample, size, record_hot.sample);
+}
+
+void record_pause(bool paused)
+{
+    __atomic_store_n(&record_hot.paused, paused, __ATOMIC_RELAXED);
+    /* Blocks that were not recorded are still freed: it stays so. */
+    __atomic_store_n(&record_hot.selective, true, __ATOMIC_RELAXED);
 }
 
 void record_missed(void)
@@ -228,7 +258,11 @@ bool record_start(const struct record_config *config, const char **ret_why)
     record_hot = (struct record_hot){.root = root,
                                      .entry_word = entry_word(),
                                      .depth_limit = config->depth_limit,
-                                     .check_stacks = config->check_stacks != 0};
+                                     .check_stacks = config->check_stacks != 0,
+                                     .selective = config->sample != 0 || config->paused,
+                                     .paused = config->paused,
+                                     .sample = config->sample};
+    root->sample = config->sample;
     capture_start(&self);
     strncpy(root->unwinder, unwinder->name, sizeof(root->unwinder) - 1);
     if (!modules_start(root) || !sites_start(root)) {

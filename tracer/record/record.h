@@ -28,6 +28,8 @@ struct record_config {
     uint32_t check_stacks; /* compare every N-th stack with a whole walk (for tests: slow); 0: none */
     /* A block that libunwind has just taken from the program's malloc and keeps for good: not the program's. */
     void (*own_block)(void *block);
+    uint64_t sample;                       /* record one block in so many bytes; 0: all */
+    bool paused;                           /* begin when record_pause(false) is called */
     const char *trace;                     /* file for the tables (trace.h), "": none */
     void (*say_no_trace)(const char *why); /* it cannot be had, and one clause */
 };
@@ -63,6 +65,13 @@ struct record_freer {
 };
 #define RECORD_FREE_DEPTH 12u
 struct record_freer record_capture_free(const struct record_caller *from);
+
+/* Is this one recorded, where not all are? Once a block. If not, its site is RECORD_NO_SITE: it has an entry all the same,
+ * and is counted nowhere. */
+#define RECORD_NO_SITE 0u
+bool record_selects(size_t size);
+/* From now on nothing is recorded, or what is to be. Signal-safe. */
+void record_pause(bool paused);
 
 /* Fill the entry of the block p, and count it. `entry` may be NULL (block without ledger): then only the event is counted.
  * What the entry holds of a block before it is of no account, but for LEDGER_GUARDED in one that is LEDGER_LIVE. */

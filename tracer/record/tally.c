@@ -83,3 +83,34 @@ void tally_forget(struct tally *tally)
     tally->used = 0;
     tally->newest = NULL;
 }
+
+static void add_variance(struct site_tally *of, double more)
+{
+    double sum = of->variance + more;
+
+    __atomic_store(&of->variance, &sum, __ATOMIC_RELAXED);
+}
+
+void tally_sampled(struct tally *tally, uint32_t site, const void *p, const struct sample_weight *weight,
+                   bool freed)
+{
+    struct site_tally *of = tally_of(tally, site);
+
+    if (!of)
+        return;
+    add_variance(of, freed ? -weight->variance : weight->variance);
+    if (!freed) {
+        tally->newest = p;
+        tally_add(&of->bytes, weight->bytes);
+        tally_add(&of->allocations, weight->blocks);
+        if ((int64_t)(of->bytes - of->freed_bytes) > (int64_t)of->peak)
+            __atomic_store_n(&of->peak, of->bytes - of->freed_bytes, __ATOMIC_RELAXED);
+        return;
+    }
+    tally_add(&of->freed_bytes, weight->bytes);
+    tally_add(&of->frees, weight->blocks);
+    if (tally->newest == p) {
+        tally->newest = NULL;
+        tally_add(&of->temporary, weight->blocks);
+    }
+}

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "tracer/format/tables.h"
+#include "tracer/record/sample.h"
 
 struct tally {
     struct thread_tallies *shared;
@@ -42,6 +43,10 @@ static inline struct site_tally *tally_of(struct tally *tally, uint32_t site)
 
     return __builtin_expect(first->site == site, 1) ? first : tally_find(tally, site);
 }
+
+/* A sampled block, with the weight that it has. */
+void tally_sampled(struct tally *tally, uint32_t site, const void *p, const struct sample_weight *weight,
+                   bool freed);
 
 static inline void tally_allocated(struct tally *tally, uint32_t site, const void *p, size_t size)
 {

@@ -237,6 +237,7 @@ static json_t *usage(const struct recording *rec, uint32_t i)
     set(&o, "freed_bytes", number(u->freed_bytes));
     set(&o, "temporary", number(u->temporary));
     set(&o, "peak", number(u->peak));
+    set(&o, "margin", number(u->margin));
     return done(&o);
 }
 
@@ -312,6 +313,8 @@ static json_t *document(const struct recording *rec)
     set(&o, "notes", array_of(rec, 0, rec->notes_count, note));
     if (rec->usages_count > 0)
         set(&o, "usage", array_of(rec, 0, rec->usages_count, usage));
+    if (rec->usage_sample > 0)
+        set(&o, "sample", number(rec->usage_sample));
     return done(&o);
 }
 

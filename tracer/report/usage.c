@@ -42,6 +42,8 @@ static void print_figures(const struct rec_usage *usage, enum usage_by by, FILE 
 {
     print_count(out, usage_value(usage, by), unit(by));
     if (by == USAGE_LIVE) {
+        if (usage->margin)
+            fprintf(out, " (\302\261 %s)", print_digits(usage->margin).text);
         fputs(" in ", out);
         print_count(out, difference(usage->allocations, usage->frees), "block");
         fputs(" not freed, of ", out);
@@ -224,6 +226,11 @@ bool report_usage(const struct recording *rec, const struct report_options *opti
         sum.temporary += usage->temporary;
         total += usage_value(usage, by);
     }
+    if (rec->usage_sample)
+        fprintf(out,
+                "sampled, one block in %s bytes: all figures are estimates, \302\261 is the 95 %% confidence "
+                "interval\n",
+                print_digits(rec->usage_sample).text);
     fputs("not freed: ", out);
     print_count(out, difference(sum.bytes, sum.freed_bytes), "byte");
     fputs(" in ", out);

@@ -338,3 +338,21 @@ int cmd_snapshot(const struct tool_options *options)
     give_back_signals(&s);
     return code;
 }
+
+/* --- recording on and off --------------------------------------------------------------------------------------- */
+
+int cmd_record(const struct tool_options *options)
+{
+    struct snapshot s = {.options = options, .pid = options->pid};
+    union sigval value = {
+        .sival_ptr = (void *)(uintptr_t)(options->record_on ? WIRE_RECORD_ON_VALUE : WIRE_RECORD_OFF_VALUE)};
+    if (!may_be_asked(&s))
+        return EXIT_TOOL_FAILED;
+    if (sigqueue(s.pid, s.signal, value) != 0) {
+        say("process %d cannot be told: %s", s.pid, strerror(errno));
+        return EXIT_TOOL_FAILED;
+    }
+    if (!options->quiet)
+        say("process %d (%s) %s", s.pid, s.program, options->record_on ? "records" : "records no more");
+    return EXIT_OK;
+}

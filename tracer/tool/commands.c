@@ -31,6 +31,10 @@ static const struct command table[] = {
      "not\n"
      "stopped. Keys: l, p, a, t, b order the stacks as --by does; q ends it.\n",
      &options_top, cmd_top},
+    {"record", "[OPTION...] -p PID on|off", "let a running program record from now on, or no longer",
+     "The program must have been started with recording, or with HEAPTALLY=record=off, which waits for "
+     "this.\n",
+     &options_record, cmd_record},
     {"frag", "[OPTION...] PROG [ARG...]", "compare how much memory a program takes under several allocators",
      "The program is run under glibc's malloc, jemalloc (where it is found) and heaptally, in turn and "
      "repeated,\n"

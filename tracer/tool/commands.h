@@ -30,6 +30,7 @@ int cmd_run(const struct tool_options *options);
 int cmd_report(const struct tool_options *options);
 int cmd_snapshot(const struct tool_options *options);
 int cmd_top(const struct tool_options *options);
+int cmd_record(const struct tool_options *options);
 int cmd_frag(const struct tool_options *options);
 
 /* The whole command line in, the exit code out. */

@@ -28,8 +28,6 @@ enum option_key {
     KEY_ADDRESSES,
     KEY_BY,
     KEY_TREE,
-    KEY_INTERVAL,
-    KEY_BATCH,
 };
 
 /* --- the rows
@@ -95,16 +93,6 @@ static const struct argp_option snapshot_rows[] = {
     LAST_ROW,
 };
 
-static const struct argp_option top_rows[] = {
-    ROW("pid", 'p', "PID", "the process to look at, which has a trace"),
-    ROW("by", KEY_BY, "live|peak|allocs|temporary|bytes", "what its stacks are ordered by (live)"),
-    ROW("interval", KEY_INTERVAL, "S", "seconds between two readings (1)"),
-    ROW("batch", KEY_BATCH, "N", "print N times instead of drawing, and end"),
-    ROW("groups", KEY_GROUPS, "N", "with --batch: stacks (25)"),
-    ROW("help", 'h', NULL, "print this"),
-    LAST_ROW,
-};
-
 /* --- values
  * ------------------------------------------------------------------------------------------------------- */
 
@@ -121,7 +109,7 @@ bool option_read_number(const char *option, const char *text, long low, long hig
     return true;
 }
 
-static bool read_unsigned(const char *option, const char *text, uint32_t *ret)
+bool option_read_unsigned(const char *option, const char *text, uint32_t *ret)
 {
     long value;
     if (!option_read_number(option, text, 0, INT_MAX, &value))
@@ -156,34 +144,6 @@ static bool read_children(const char *text, enum children_mode *ret)
     }
     say("--children=%s: it is leaky, all or none", text);
     return false;
-}
-
-/* Which of the words it is. */
-static bool read_word(const char *option, const char *text, const char *const *words, const char *all,
-                      uint32_t *ret)
-{
-    for (uint32_t i = 0; words[i]; i++) {
-        if (strcmp(text, words[i]) == 0) {
-            *ret = i;
-            return true;
-        }
-    }
-    say("%s=%s: it is %s", option, text, all);
-    return false;
-}
-
-static bool read_by(struct tool_options *o, const char *text)
-{
-    static const char *const words[] = {"live", "peak", "allocs", "temporary", "bytes", NULL};
-    o->by_given = true;
-    return read_word("--by", text, words, "live, peak, allocs, temporary or bytes", &o->by);
-}
-
-static bool read_tree(struct tool_options *o, const char *text)
-{
-    static const char *const words[] = {"none", "callers", "callees", NULL};
-    o->by_given = true;
-    return read_word("--tree", text, words, "callers or callees", &o->tree);
 }
 
 static bool add_setting(struct tool_options *o, const char *key, const char *value)
@@ -230,24 +190,6 @@ static bool read_output(struct tool_options *o, const char *pattern)
         return false;
     }
     o->output = pattern;
-    return true;
-}
-
-static bool read_pid(struct tool_options *o, const char *text)
-{
-    long value;
-    if (!option_read_number("-p", text, 1, INT_MAX, &value))
-        return false;
-    o->pid = (int)value;
-    return true;
-}
-
-static bool read_interval(struct tool_options *o, const char *text)
-{
-    long value;
-    if (!option_read_number("--interval", text, 1, 3600, &value))
-        return false;
-    o->interval = (uint32_t)value;
     return true;
 }
 
@@ -307,9 +249,9 @@ static error_t parse_shared(int key, char *arg, struct argp_state *state)
         o->no_colour = true;
         return 0;
     case KEY_GROUPS:
-        return option_done(o, read_unsigned("--groups", arg, &o->max_groups));
+        return option_done(o, option_read_unsigned("--groups", arg, &o->max_groups));
     case KEY_FRAMES:
-        return option_done(o, read_unsigned("--frames", arg, &o->max_frames));
+        return option_done(o, option_read_unsigned("--frames", arg, &o->max_frames));
     case KEY_POSSIBLE:
         o->show_possible = true;
         return 0;
@@ -379,9 +321,9 @@ static error_t parse_report(int key, char *arg, struct argp_state *state)
         o->json = true;
         return 0;
     case KEY_BY:
-        return option_done(o, read_by(o, arg));
+        return option_done(o, option_read_by(o, arg));
     case KEY_TREE:
-        return option_done(o, read_tree(o, arg));
+        return option_done(o, option_read_tree(o, arg));
     case 'v':
         o->show_possible = o->addresses = true;
         return 0;
@@ -406,39 +348,11 @@ static error_t parse_snapshot(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_ERROR:
         return option_tell_unknown(state);
     case 'p':
-        return option_done(o, read_pid(o, arg));
+        return option_done(o, option_read_pid(o, arg));
     case ARGP_KEY_ARG:
         return option_complain(o, "-p PID is all it takes; try 'heaptally help snapshot'");
     case ARGP_KEY_END:
         return o->pid ? 0 : option_complain(o, "which process? try 'heaptally help snapshot'");
-    default:
-        return ARGP_ERR_UNKNOWN;
-    }
-}
-
-static error_t parse_top(int key, char *arg, struct argp_state *state)
-{
-    struct tool_options *o = state->input;
-    switch (key) {
-    case ARGP_KEY_ERROR:
-        return option_tell_unknown(state);
-    case 'p':
-        return option_done(o, read_pid(o, arg));
-    case 'h':
-        o->help = true;
-        return 0;
-    case KEY_BY:
-        return option_done(o, read_by(o, arg));
-    case KEY_INTERVAL:
-        return option_done(o, read_interval(o, arg));
-    case KEY_BATCH:
-        return option_done(o, read_unsigned("--batch", arg, &o->batch));
-    case KEY_GROUPS:
-        return option_done(o, read_unsigned("--groups", arg, &o->max_groups));
-    case ARGP_KEY_ARG:
-        return option_complain(o, "-p PID is all it takes; try 'heaptally help top'");
-    case ARGP_KEY_END:
-        return o->pid ? 0 : option_complain(o, "which process? try 'heaptally help top'");
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -458,7 +372,6 @@ const struct argp options_report = {
     .options = report_rows, .parser = parse_report, .children = report_children};
 const struct argp options_snapshot = {
     .options = snapshot_rows, .parser = parse_snapshot, .children = run_children};
-const struct argp options_top = {.options = top_rows, .parser = parse_top};
 const struct argp options_help = {.parser = parse_help};
 
 bool options_parse(const struct argp *argp, int count, char **words, struct tool_options *ret)

@@ -43,7 +43,7 @@ struct frag_options {
 struct tool_options {
     /* what to look at: one of these, by command */
     char **program;    /* run, frag: argv of the program, NULL-terminated */
-    int pid;           /* snapshot, top */
+    int pid;           /* snapshot, top, record */
     const char *file;  /* report */
     const char *topic; /* help; NULL: the overview */
 
@@ -61,14 +61,15 @@ struct tool_options {
     bool told; /* parsing only: the person knows what was wrong */
     uint32_t max_groups, max_frames;
     bool show_possible, show_suppressed, addresses;
-    bool by_given;            /* report: --by or --tree, which only a trace can answer */
-    uint32_t by, tree;        /* enum usage_by, enum usage_tree (report/usage.h) */
+    bool by_given;               /* report: --by or --tree, which only a trace can answer */
+    uint32_t by, tree;           /* enum usage_by, enum usage_tree (report/usage.h) */
+    bool record_on, record_said; /* record: what was asked for */
     uint32_t interval, batch; /* top: seconds; how often it prints without a terminal, 0: in one, for ever */
     struct frag_options frag;
 };
 
-extern const struct argp options_run, options_report, options_snapshot, options_top, options_frag,
-    options_help;
+extern const struct argp options_run, options_report, options_snapshot, options_top, options_record,
+    options_frag, options_help;
 
 /* `words`: the command's name (for messages), then its arguments. false: told, and options_free() still has
  * to be called. */

@@ -9,6 +9,10 @@
 
 /* Each that answers false has said why. */
 bool option_read_number(const char *option, const char *text, long low, long high, long *ret);
+bool option_read_unsigned(const char *option, const char *text, uint32_t *ret);
+bool option_read_pid(struct tool_options *o, const char *text);
+bool option_read_by(struct tool_options *o, const char *text);
+bool option_read_tree(struct tool_options *o, const char *text);
 bool option_read_setting(struct tool_options *o, const char *text);
 
 /* What a parser answers argp. */

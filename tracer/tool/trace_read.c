@@ -67,6 +67,21 @@ struct ordered {
     const struct site_tally *tally;
 };
 
+/* Newton's method: libm for one root is not worth it. */
+static double root_of(double x)
+{
+    double root = x > 1 ? x / 2 : 1;
+    for (int i = 0; i < 200; i++)
+        root = (root + x / root) / 2;
+    return root;
+}
+
+static uint64_t margin_of(const struct site_tally *tally)
+{
+    return tally->variance > 0 && tally->variance < 1e30 ? (uint64_t)(1.96 * root_of(tally->variance) + 0.5)
+                                                         : 0;
+}
+
 static struct rec_usage usage_of(const struct site_tally *tally)
 {
     return (struct rec_usage){.site = REC_NONE,
@@ -76,6 +91,7 @@ static struct rec_usage usage_of(const struct site_tally *tally)
                               .bytes = tally->bytes,
                               .freed_bytes = tally->freed_bytes,
                               .temporary = tally->temporary,
+                              .margin = margin_of(tally),
                               .peak = (int64_t)tally->peak > 0 ? tally->peak : 0};
 }
 
@@ -125,6 +141,7 @@ static bool read_tables(struct check *check, enum usage_by by, uint32_t named, c
     if (status != IMAGE_OK || !check->symbols || !add_usages(check, by, named))
         return false;
     const struct record_root *root = image_record(check->image);
+    check->rec->usage_sample = root->sample;
     check->rec->meta.allocations = root->allocations;
     check->rec->meta.frees = root->frees;
     check->rec->meta.unrecorded = root->unrecorded;
