@@ -321,6 +321,11 @@ uint32_t record_capture_anew(const struct record_caller *from)
     return site;
 }
 
+uint32_t record_check_known(uint32_t site)
+{
+    return capture_slowly(context_of_this_thread(), site);
+}
+
 uint32_t record_capture(const struct record_caller *from)
 {
     return record_capture_hot(from);

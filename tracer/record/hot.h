@@ -31,6 +31,9 @@ extern struct record_hot record_hot __attribute__((visibility("hidden")));
 /* A forked child's first allocation (trace.h). */
 void record_begin_own_trace(void) __attribute__((visibility("hidden")));
 
+/* check_stacks: the site, which is to be the right one. */
+uint32_t record_check_known(uint32_t site) __attribute__((visibility("hidden")));
+
 /* As record_capture(), of which it is the rest. */
 uint32_t record_capture_anew(const struct record_caller *from) __attribute__((visibility("hidden")));
 
@@ -85,9 +88,9 @@ static inline uint32_t record_capture_hot(const struct record_caller *from)
     const struct unwind_word *word = context->words + context->last[call->base - 1].words_out - 1;
     while (record_is_same_word(word))
         word--;
-    if (__builtin_expect(word != context->words || record_hot.check_stacks, 0))
+    if (__builtin_expect(word != context->words, 0))
         return record_capture_anew(from);
-    return call->site;
+    return __builtin_expect(record_hot.check_stacks, 0) ? record_check_known(call->site) : call->site;
 }
 
 /* As two words: of fields the compiler makes three times the code. */
