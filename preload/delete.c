@@ -135,7 +135,7 @@ static __attribute__((noinline)) void delete_slow(void *p, enum form form, uintp
                                                   void *caller, delete_function *ours)
 {
     struct alloc_block block;
-    void *entry;
+    void *entry = NULL;
     if (!p)
         return;
     if (pair == PAIR_NOT_KNOWN)

@@ -63,7 +63,7 @@ static __attribute__((noinline)) void *allocate_recorded(size_t size, enum alloc
     bool outermost = recorded_enter(), capture = may_capture(outermost);
     uint32_t site =
         capture && (!record_hot.selective || record_selects(size)) ? record_capture(&caller) : RECORD_NO_SITE;
-    void *entry, *p = serve_recorded(kind, size, alignment, &entry);
+    void *entry = NULL, *p = serve_recorded(kind, size, alignment, &entry);
     if (p && capture)
         note_block(p, entry, site, size, kind, caller.ip);
     else if (p)
@@ -79,7 +79,7 @@ plain_allocation(const struct record_caller *caller, size_t size, enum alloc_kin
     plain_enter();
     bool selected = __builtin_expect(!record_hot.selective, 1) || record_selects(size);
     uint32_t site = selected ? record_capture_hot(caller) : RECORD_NO_SITE;
-    void *entry, *p = kind <= KIND_CALLOC ? alloc_take_ledgered(size, &entry) : NULL;
+    void *entry = NULL, *p = kind <= KIND_CALLOC ? alloc_take_ledgered(size, &entry) : NULL;
     if (__builtin_expect(p != NULL && !record_hot.selective, 1)) {
         record_block_hot(entry, p, site, size, kind, flags_of_block(caller->ip));
         if (kind == KIND_CALLOC)
@@ -257,7 +257,7 @@ static __attribute__((noinline)) void release_recorded(void *p, enum release_cal
 static inline __attribute__((always_inline)) void plain_release(const struct record_caller *caller, void *p,
                                                                 enum release_call call)
 {
-    void *entry;
+    void *entry = NULL;
     plain_enter();
     struct pool *pool = alloc_find_ledgered(p, &entry);
     const struct ledger_entry *was = entry;

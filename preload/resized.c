@@ -76,7 +76,7 @@ static enum alloc_status resize_recorded(void *p, uint32_t site, size_t size, vo
 /* A block of the thread's own, in place or moved to another one; false: nothing was done. */
 static inline bool resize_ledgered(void *p, uint32_t site, size_t size, void **ret_block)
 {
-    void *entry, *copy_s = NULL;
+    void *entry = NULL, *copy_s = NULL;
     struct ledger_entry old;
     struct pool *pool = alloc_find_ledgered(p, &entry);
     if (!pool || ((struct ledger_entry *)entry)->state != LEDGER_LIVE)

@@ -45,10 +45,10 @@ static INLINE bool is_unchanged(const struct context *context, uint32_t base, ui
 
     if (__builtin_expect(base > most + 1, 0)) {
         end += context->last[base - most - 2].words_end - 1;
-        while (word != end && word_at(word->at) == word->value)
+        while (word != end && stack_word_at(word->at) == word->value)
             word--;
     } else {
-        while (word_at(word->at) == word->value)
+        while (stack_word_at(word->at) == word->value)
             word--;
     }
     if (__builtin_expect(word == end, 1))

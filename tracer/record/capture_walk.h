@@ -78,11 +78,6 @@ struct walk {
     } end;
 };
 
-static inline uint64_t word_at(uint64_t address)
-{
-    return *(const stack_word *)(uintptr_t)address;
-}
-
 static inline bool is_readable(const struct context *context, uint64_t address)
 {
     return address >= context->low && address + 8 <= context->high;
@@ -117,10 +112,10 @@ static INLINE bool step_here(struct walk *walk)
         return false;
     walk->from_rbp = rule->cfa_from_rbp;
     walk->keeps_rbp = rule->rbp_words == 0;
-    walk->ip = word_at(cfa - 8);
+    walk->ip = stack_word_at(cfa - 8);
     push_word(walk, cfa - 8, walk->ip);
     if (!walk->keeps_rbp) {
-        walk->rbp = word_at(rbp_at);
+        walk->rbp = stack_word_at(rbp_at);
         push_word(walk, rbp_at, walk->rbp);
     }
     walk->rsp = cfa;

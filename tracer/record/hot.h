@@ -45,7 +45,7 @@ static inline struct known_call *record_calls(struct context *context, const str
 
 static inline bool record_is_same_word(const struct unwind_word *word)
 {
-    return *(const stack_word *)(uintptr_t)word->at == word->value;
+    return stack_word_at(word->at) == word->value;
 }
 
 /* The call was made from this place before, inward of a frame that is still on the last stack, and what led there is as it

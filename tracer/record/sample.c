@@ -13,8 +13,10 @@ static double one_minus_exp(double x)
 
     if (x > 40)
         return 1;
-    for (; x > 1.0 / 16; x /= 2)
+    while (x > 1.0 / 16) {
+        x /= 2;
         halvings++;
+    }
     double y = x * (1 - x / 2 * (1 - x / 3 * (1 - x / 4 * (1 - x / 5 * (1 - x / 6 * (1 - x / 7))))));
     while (halvings-- > 0)
         y = y * (2 - y);

@@ -54,6 +54,18 @@ struct unwind_place {
 
 typedef uint64_t __attribute__((may_alias)) stack_word;
 
+/* Of this thread's stack, wherever in a frame: AddressSanitizer need not see it. */
+static inline uint64_t stack_word_at(uint64_t address)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    uint64_t word;
+    __asm__("movq (%1), %0" : "=r"(word) : "r"(address) : "memory");
+    return word;
+#else
+    return *(const stack_word *)(uintptr_t)address;
+#endif
+}
+
 /* A word of the stack, and what was in it. */
 struct unwind_word {
     uint64_t at, value;
