@@ -156,6 +156,13 @@ bool platform_make_private(void *p, size_t used, size_t size)
     char *copy = platform_map(pages, PLATFORM_PAGE);
     if (copy == NULL)
         return false;
+    /* A full disk could end the copying of a hole by a signal; being asked first it fails. */
+    enum { POPULATE_READ = 22 }; /* MADV_POPULATE_READ, Linux 5.14 */
+    long there = door(SYS_madvise, (long)p, (long)pages, POPULATE_READ, 0, 0, 0);
+    if (FAILED(there) && there != -EINVAL && there != -EPERM && there != -ENOSYS) {
+        (void)platform_unmap(copy, pages);
+        return false;
+    }
     memcpy(copy, p, used);
     if (FAILED(door(SYS_mremap, (long)copy, (long)pages, (long)pages, MREMAP_MAYMOVE | MREMAP_FIXED, (long)p,
                     0))) {
@@ -165,6 +172,14 @@ bool platform_make_private(void *p, size_t used, size_t size)
     return pages == size ||
            !FAILED(door(SYS_mmap, (long)p + (long)pages, (long)(size - pages), PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0));
+}
+
+void *platform_map_metadata_wiped(void)
+{
+    void *page = platform_map_metadata(PLATFORM_PAGE);
+    if (page == NULL || FAILED(door(SYS_madvise, (long)page, PLATFORM_PAGE, MADV_WIPEONFORK, 0, 0, 0)))
+        return NULL;
+    return page;
 }
 
 void platform_punch(void *p, size_t size)

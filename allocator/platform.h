@@ -61,6 +61,9 @@ void platform_punch(void *p, size_t size);
 /* Pages of a file are there, and have room on its disk. false: there is none. (Where the kernel cannot tell, true.) */
 bool platform_populate(void *p, size_t size);
 
+/* A page of metadata memory that is zero in a forked child; NULL: there is none (Linux 4.14). */
+void *platform_map_metadata_wiped(void);
+
 /* A futex lock that knows its holder, no recursion. Never hold one while calling the program. The word is 0, or
  * the holder's number with bit 0 set while somebody may sleep: one store takes the lock and says who has it, so
  * that a signal handler, or a thread that a handler jumped out of, can tell a lock of its own from another's. */

@@ -202,6 +202,8 @@ EXPORT int pthread_create(pthread_t *ret, const pthread_attr_t *attributes, void
                           void *argument)
 {
     fork_need();
+    if (face_state.recording)
+        record_before_thread();
     if (!next.create)
         fork_find_next();
     return next.create ? next.create(ret, attributes, run, argument) : EAGAIN;

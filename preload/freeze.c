@@ -199,7 +199,9 @@ static void describe_process(const struct freeze_how *how, struct wire_target *r
     ret->own_start = freeze.own_start;
     ret->own_end = freeze.own_end;
     ret->annotations = annotations_address();
-    ret->own_allocations = events_recorded() - freeze.inherited_events;
+    /* Less than were inherited: the child has begun to count anew, for a trace of its own. */
+    uint64_t events = events_recorded();
+    ret->own_allocations = events >= freeze.inherited_events ? events - freeze.inherited_events : events;
 }
 
 static void describe_missing(const struct park_result *parked, char *note, size_t size)

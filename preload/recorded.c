@@ -35,7 +35,7 @@ static inline uint8_t flags_of_block(uintptr_t caller)
 static inline void note_block(void *p, void *entry, uint32_t site, size_t size, enum alloc_kind kind,
                               uintptr_t caller)
 {
-    record_block(entry, p, site, size, kind);
+    record_block(entry, p, site, size, kind, false);
     if (entry)
         ((struct ledger_entry *)entry)->flags |= flags_of_block(caller);
 }
@@ -180,7 +180,7 @@ static inline enum alloc_status give_back(const struct alloc_block *block, const
 /* The entry is marked before the block is free: afterwards it may be another thread's. An entry that is
  * marked already belongs to a block that was freed before, whatever the free lists can still tell. */
 static __attribute__((noinline)) enum alloc_status free_recorded(void *p, struct record_freer freer,
-                                                                 struct ledger_entry *ret_was)
+                                                                 bool nested, struct ledger_entry *ret_was)
 {
     struct alloc_block block = {0};
     enum alloc_status status = alloc_find(p, &block);
@@ -189,7 +189,7 @@ static __attribute__((noinline)) enum alloc_status free_recorded(void *p, struct
     struct ledger_entry *entry = block.ledger, was = {0};
     if (entry)
         was = *entry;
-    if (!record_free(entry, p, freer))
+    if (!record_free(entry, p, freer, nested))
         return ALLOC_DOUBLE_FREE;
     *ret_was = was;
     note_freed(p, &block, &was, freer);
@@ -244,7 +244,7 @@ static __attribute__((noinline)) void release_recorded(void *p, enum release_cal
     bool outermost = recorded_enter();
     if (may_capture(outermost) && face_state.free_stacks)
         freer = record_capture_free(&caller);
-    enum alloc_status status = free_recorded(p, freer, &was);
+    enum alloc_status status = free_recorded(p, freer, !outermost, &was);
     recorded_leave(outermost);
     if (__builtin_expect(status != ALLOC_OK, 0))
         release_wrong(p, call, status);

@@ -25,14 +25,15 @@ static struct record_freer freer_of(uint32_t site)
 }
 
 /* The new block's entry. A nested call takes no stack: the block keeps the site it had. */
-static void note_resized(void *q, void *entry, uint32_t site, size_t size, const struct ledger_entry *old)
+static void note_resized(void *q, void *entry, uint32_t site, size_t size, const struct ledger_entry *old,
+                         bool nested)
 {
     if (site == NOT_SELECTED)
-        record_block(entry, q, RECORD_NO_SITE, size, KIND_REALLOC);
+        record_block(entry, q, RECORD_NO_SITE, size, KIND_REALLOC, nested);
     else if (site != 0)
-        record_block(entry, q, site, size, KIND_REALLOC);
+        record_block(entry, q, site, size, KIND_REALLOC, nested);
     else if (old->state == LEDGER_LIVE)
-        record_block(entry, q, old->site, size, (enum alloc_kind)old->kind);
+        record_block(entry, q, old->site, size, (enum alloc_kind)old->kind, nested);
     else
         note_missed(entry, old);
     if (entry)
@@ -49,7 +50,7 @@ static inline enum alloc_status resize(const struct alloc_block *block, const st
     return ALLOC_OK;
 }
 
-static enum alloc_status resize_recorded(void *p, uint32_t site, size_t size, void **ret_block)
+static enum alloc_status resize_recorded(void *p, uint32_t site, size_t size, bool nested, void **ret_block)
 {
     struct alloc_block block = {0};
     enum alloc_status status = alloc_find(p, &block);
@@ -66,10 +67,10 @@ static enum alloc_status resize_recorded(void *p, uint32_t site, size_t size, vo
             *entry = old;
         return status;
     }
-    record_claimed(&old);
+    record_claimed(&old, nested);
     if (*ret_block != p)
         note_freed(p, &block, &old, freer);
-    note_resized(*ret_block, entry_of(*ret_block), site, size, &old);
+    note_resized(*ret_block, entry_of(*ret_block), site, size, &old, nested);
     return status;
 }
 
@@ -88,10 +89,10 @@ static inline bool resize_ledgered(void *p, uint32_t site, size_t size, void **r
     if (!stays)
         memcpy(q, p, size < pool->block_size ? size : pool->block_size);
     (void)record_claim(entry, freer_of(site), &old);
-    record_claimed(&old);
+    record_claimed(&old, false);
     if (!stays)
         alloc_give_ledgered(pool, p);
-    note_resized(q, stays ? entry : copy_s, site, size, &old);
+    note_resized(q, stays ? entry : copy_s, site, size, &old, false);
     *ret_block = q;
     return true;
 }
@@ -132,7 +133,7 @@ static __attribute__((noinline)) void *reallocate_recorded(void *p, size_t size)
     if (may_capture(outermost))
         site = !record_hot.selective || record_selects(size) ? record_capture(&caller) : NOT_SELECTED;
     if (!plainly || !resize_ledgered(p, site, size, &q))
-        status = resize_recorded(p, site, size, &q);
+        status = resize_recorded(p, site, size, !outermost, &q);
     recorded_leave(outermost);
     if (__builtin_expect(status != ALLOC_OK, 0))
         return resize_wrong(p, size, status);

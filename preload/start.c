@@ -287,6 +287,6 @@ __attribute__((destructor)) static void preload_end(void)
         account_end();
     if (face_state.recording && settings_get()->check_stacks)
         say_checked();
-    if (freeze_is_ours())
+    if (face_state.recording)
         record_end(RECORD_ENDS, settings_get()->trace_keep);
 }

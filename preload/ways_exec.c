@@ -83,13 +83,13 @@ static void check_before(bool will_succeed)
 {
     if (will_succeed)
         freeze_check(WIRE_AT_EXEC, 0);
-    if (freeze_is_ours())
+    if (face_state.recording)
         record_end(RECORD_EXECS, true);
 }
 
 static int failed_after_all(int result)
 {
-    if (freeze_is_ours())
+    if (face_state.recording)
         record_end(RECORD_GOES_ON, true);
     return result;
 }

@@ -40,7 +40,7 @@ static _Noreturn void end_process(int status)
 {
     if (settings_get()->exit_check)
         freeze_check(WIRE_AT_FAST_EXIT, status);
-    if (freeze_is_ours())
+    if (face_state.recording)
         record_end(RECORD_ENDS, settings_get()->trace_keep);
     for (;;)
         kernel_call(SYS_exit_group, status, 0, 0);

@@ -2,10 +2,15 @@
 /* See capture_walk.h. */
 #include "tracer/record/capture_walk.h"
 
+#include <errno.h>
 #include <string.h>
 
 COLD bool capture_refresh_now(struct context *context, uint32_t now)
 {
+    if (now == 0) {
+        record_unseen_fork();
+        now = modules_epoch();
+    }
     context->last_count = 0;
     context->low = context->high = 0;
     memset(context->calls, 0, sizeof(context->calls));
@@ -79,11 +84,13 @@ COLD void capture_step_anyhow(struct walk *walk)
     struct unwind_place at = {walk->ip, walk->rsp, walk->rbp, walk->exact};
     struct step_call call = {.context = context, .at = &at};
     uint64_t pc = walk->ip - !walk->exact;
+    int saved = errno;
 
     if (rules_get(pc, context->epoch).kind == RULE_UNKNOWN)
         (void)capture_module_of(context,
                                 walk->ip + walk->exact); /* whoever was at its place before is gone */
     step_apart(&call);
+    errno = saved;
     if (step_here(walk))
         return;
     walk->ip = at.ip;

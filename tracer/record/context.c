@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tracer/record/context.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -150,12 +151,14 @@ static struct context *new_context(void)
 
 struct context *context_obtain(void)
 {
+    int saved = errno;
     platform_lock(&lock);
     struct context *context = reuse();
     platform_unlock(&lock);
     if (!context)
         context = new_context();
     context_own = context;
+    errno = saved;
     return context;
 }
 

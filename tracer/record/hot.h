@@ -31,6 +31,9 @@ extern struct record_hot record_hot __attribute__((visibility("hidden")));
 /* A forked child's first allocation (trace.h). */
 void record_begin_own_trace(void) __attribute__((visibility("hidden")));
 
+/* The epoch is 0: this is a child that was forked past all handlers. Its tables are made its own. */
+void record_unseen_fork(void) __attribute__((visibility("hidden")));
+
 /* check_stacks: the site, which is to be the right one. */
 uint32_t record_check_known(uint32_t site) __attribute__((visibility("hidden")));
 
@@ -59,10 +62,11 @@ static inline bool record_is_call(const struct context *context, const struct kn
     if (base->path != call->base_path || base->rsp != call->base_rsp ||
         (call->needs_rbp && call->rbp != from->rbp) || (base->needs_rbp && base->rbp != call->base_rbp))
         return false;
-    const struct unwind_word *word = call->words, *end = word + call->count;
-    while (word != end && record_is_same_word(word))
-        word++;
-    return word == end;
+    /* The innermost first: each lies where a walk would read, if all before it are the same. */
+    const struct unwind_word *word = call->words + call->count;
+    while (word != call->words && record_is_same_word(word - 1))
+        word--;
+    return word == call->words;
 }
 
 static inline struct known_call *record_find_call(struct context *context, const struct record_caller *from)
@@ -114,7 +118,7 @@ static inline void record_block_hot(void *entry, const void *p, uint32_t site, s
     struct context *context = context_of_this_thread();
 
     if (__builtin_expect(context == NULL, 0)) {
-        record_block(entry, p, site, size, kind);
+        record_block(entry, p, site, size, kind, false);
         return;
     }
     tally_allocated(&context->tally, site, p, size);
@@ -133,8 +137,8 @@ static inline void record_free_hot(void *entry, const void *p, struct record_fre
     struct ledger_entry *of = entry;
     struct context *context = context_of_this_thread();
 
-    if (__builtin_expect(context == NULL || record_hot.selective, 0)) {
-        (void)record_free(entry, p, freer);
+    if (__builtin_expect(context == NULL || record_hot.selective || modules_epoch() == 0, 0)) {
+        (void)record_free(entry, p, freer, false);
         return;
     }
     tally_freed(&context->tally, of->site, p, ledger_size(of), record_is_uncounted(of));

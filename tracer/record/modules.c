@@ -16,9 +16,11 @@
 static struct platform_lock lock;
 static struct record_root *root;     /* constant after modules_start */
 static struct module_entry *entries; /* under lock; [0, root->module_count) are complete */
-static char program[1024];      /* constant after modules_start: later it may not be asked for any more */
-static char *names, *names_end; /* under lock: where the next path goes */
-uint32_t modules_epoch_now = 1;
+static char program[1024];       /* constant after modules_start: later it may not be asked for any more */
+static char *names, *names_end;  /* under lock: where the next path goes */
+static uint32_t first_epoch = 1; /* where there is no memory of that kind */
+uint32_t *modules_epoch_now = &first_epoch;
+static uint32_t epoch_kept = 1; /* at least what it was; any thread */
 
 bool modules_start(struct record_root *record_root)
 {
@@ -26,6 +28,11 @@ bool modules_start(struct record_root *record_root)
     entries = trace_take(FIRST_CAPACITY * sizeof(*entries));
     if (!entries)
         return false;
+    uint32_t *wiped = platform_map_metadata_wiped();
+    if (wiped) {
+        *wiped = 1;
+        modules_epoch_now = wiped;
+    }
     long n = syscall(SYS_readlink, "/proc/self/exe", program, sizeof(program) - 1);
     program[n > 0 ? n : 0] = '\0';
     root->modules = (uintptr_t)entries;
@@ -35,7 +42,8 @@ bool modules_start(struct record_root *record_root)
 
 void modules_changed(void)
 {
-    __atomic_add_fetch(&modules_epoch_now, 1, __ATOMIC_RELEASE);
+    uint32_t now = __atomic_add_fetch(modules_epoch_now, 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&epoch_kept, now, __ATOMIC_RELAXED);
 }
 
 bool modules_lock_is_mine(void)
@@ -43,9 +51,16 @@ bool modules_lock_is_mine(void)
     return platform_lock_is_mine(&lock);
 }
 
+void modules_restore_epoch(void)
+{
+    if (modules_epoch() == 0)
+        __atomic_store_n(modules_epoch_now, epoch_kept + 8, __ATOMIC_RELEASE); /* some were on their way */
+}
+
 void modules_fork_child(void)
 {
     platform_lock_reset(&lock);
+    modules_restore_epoch();
 }
 
 /* A NUL-terminated copy that stays; "" when memory is out. */

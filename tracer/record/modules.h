@@ -46,11 +46,14 @@ uint32_t modules_find(struct module_cache *cache, const struct code_object *obje
 void modules_changed(void);
 /* Any thread, atomic add; a stale read only delays a look-up to the next capture, whose frames cannot be in code that
  * dlclose was still running in. */
-extern uint32_t modules_epoch_now __attribute__((visibility("hidden")));
+extern uint32_t *modules_epoch_now __attribute__((visibility("hidden")));
 static inline uint32_t modules_epoch(void)
 {
-    return __atomic_load_n(&modules_epoch_now, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(modules_epoch_now, __ATOMIC_ACQUIRE);
 }
+/* It lies in memory that is empty in a forked child, however it was forked: 0 is no epoch. In a child that ran its
+ * handlers, and in one that did not and found that out, it begins again. */
+void modules_restore_epoch(void);
 bool modules_lock_is_mine(void); /* by this very thread */
 void modules_fork_child(void);
 

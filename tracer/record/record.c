@@ -57,7 +57,7 @@ static uint64_t allocations_of(const struct thread_tallies *thread)
     do {
         at = __atomic_load_n(&thread->table, __ATOMIC_ACQUIRE);
         const struct tally_table *table = (const struct tally_table *)(uintptr_t)at;
-        uint64_t capacity = __atomic_load_n(&table->capacity, __ATOMIC_RELAXED);
+        uint64_t capacity = table ? __atomic_load_n(&table->capacity, __ATOMIC_RELAXED) : 0;
 
         sum = __atomic_load_n(&thread->allocations, __ATOMIC_RELAXED);
         for (uint64_t i = 0; i < capacity; i++)
@@ -87,14 +87,14 @@ static uint8_t kept_flags(const struct ledger_entry *entry)
     return entry->state == LEDGER_LIVE ? entry->flags & LEDGER_GUARDED : 0;
 }
 
-void record_block(void *entry, const void *p, uint32_t site, size_t size, enum alloc_kind kind)
+void record_block(void *entry, const void *p, uint32_t site, size_t size, enum alloc_kind kind, bool nested)
 {
     struct context *context = context_of_this_thread();
     struct sample_weight weight;
 
     if (site == RECORD_NO_SITE) {
         ;
-    } else if (__builtin_expect(context == NULL, 0)) {
+    } else if (__builtin_expect(context == NULL || nested, 0)) {
         __atomic_add_fetch(&root->allocations, 1, __ATOMIC_RELAXED);
     } else if (record_hot.sample) {
         sample_weigh(size, record_hot.sample, &weight);
@@ -106,21 +106,23 @@ void record_block(void *entry, const void *p, uint32_t site, size_t size, enum a
         record_fill(entry, site, size, kind, kept_flags(entry));
 }
 
-static inline void count_free(const struct ledger_entry *was, const void *p)
+static inline void count_free(const struct ledger_entry *was, const void *p, bool nested)
 {
     struct context *context = context_of_this_thread();
     struct sample_weight weight;
 
+    if (__builtin_expect(modules_epoch() == 0, 0))
+        record_unseen_fork();
     if (was != NULL && was->site == RECORD_NO_SITE)
         return;
-    if (__builtin_expect(context != NULL && was != NULL && record_hot.sample && !record_is_uncounted(was),
-                         0)) {
+    if (context == NULL || was == NULL || nested) {
+        __atomic_add_fetch(&root->frees, 1, __ATOMIC_RELAXED);
+    } else if (record_hot.sample && !record_is_uncounted(was)) {
         sample_weigh(ledger_size(was), record_hot.sample, &weight);
         tally_sampled(&context->tally, was->site, p, &weight, true);
-    } else if (__builtin_expect(context != NULL && was != NULL, 1))
+    } else {
         tally_freed(&context->tally, was->site, p, ledger_size(was), record_is_uncounted(was));
-    else
-        __atomic_add_fetch(&root->frees, 1, __ATOMIC_RELAXED);
+    }
 }
 
 static inline void name_freer(struct ledger_entry *entry, struct record_freer freer)
@@ -135,14 +137,14 @@ static enum ledger_state exchange_state(struct ledger_entry *entry)
     return (enum ledger_state)__atomic_exchange_n(&entry->state, LEDGER_FREED, __ATOMIC_ACQ_REL);
 }
 
-bool record_free(void *entry, const void *p, struct record_freer freer)
+bool record_free(void *entry, const void *p, struct record_freer freer, bool nested)
 {
     struct ledger_entry *of = entry;
     enum ledger_state was = of ? exchange_state(of) : LEDGER_NEVER;
 
     if (was == LEDGER_FREED)
         return false;
-    count_free(was == LEDGER_LIVE ? of : NULL, p);
+    count_free(was == LEDGER_LIVE ? of : NULL, p, nested);
     if (of)
         name_freer(of, freer);
     return true;
@@ -163,15 +165,16 @@ bool record_claim(void *entry, struct record_freer freer, struct ledger_entry *r
     return true;
 }
 
-void record_claimed(const struct ledger_entry *was)
+void record_claimed(const struct ledger_entry *was, bool nested)
 {
-    count_free(was->state == LEDGER_LIVE ? was : NULL, NULL);
+    count_free(was->state == LEDGER_LIVE ? was : NULL, NULL, nested);
 }
 
 bool record_selects(size_t size)
 {
     struct context *context = context_get();
 
+    record_before_thread();
     if (__atomic_load_n(&record_hot.paused, __ATOMIC_RELAXED) || !context)
         return false;
     return record_hot.sample == 0 || sample_takes(&context->sample, size, record_hot.sample);
@@ -267,12 +270,14 @@ bool record_start(const struct record_config *config, const char **ret_why)
     strncpy(root->unwinder, unwinder->name, sizeof(root->unwinder) - 1);
     if (!modules_start(root) || !sites_start(root)) {
         *ret_why = "no memory for the site table";
+        trace_end(RECORD_ENDS, false);
         return false;
     }
     /* Warm: libunwind's first walk makes its pools. */
     struct record_caller caller = record_caller();
     if (record_capture(&caller) == SITE_END_NO_STACK) {
         *ret_why = "libunwind cannot walk this process's stack";
+        trace_end(RECORD_ENDS, false);
         return false;
     }
     unwinder->settle();
@@ -291,12 +296,20 @@ void record_end(enum record_ending ending, bool keep)
         trace_end(ending, keep);
 }
 
+void record_before_thread(void)
+{
+    if (is_on && trace_is_due())
+        record_begin_own_trace();
+}
+
 void record_begin_own_trace(void)
 {
     contexts_forget_tallies();
     root->allocations = root->frees = root->unrecorded = 0;
     record_hot.counted_from = (uint8_t)(record_hot.entry_word >> 32);
+    int saved = errno;
     trace_begin_own();
+    errno = saved;
 }
 
 const struct record_root *record_root_of(void)
@@ -340,6 +353,16 @@ void record_fork_parent(void)
         contexts_fork_parent();
 }
 
+/* Whatever locks its parent's threads held are no longer held; it has one thread. */
+void record_unseen_fork(void)
+{
+    int saved = errno;
+
+    record_fork_child();
+    modules_restore_epoch();
+    errno = saved;
+}
+
 void record_fork_child(void)
 {
     if (!is_on)
@@ -347,7 +370,12 @@ void record_fork_child(void)
     sites_fork_child();
     modules_fork_child();
     contexts_fork_child();
-    trace_fork_child();
+    if (!trace_fork_child()) {
+        /* Its parent's tables are no place for it: it records nothing, and what it frees is nobody's. */
+        record_hot.counted_from = UINT8_MAX;
+        record_pause(true);
+        return;
+    }
     root->generation++;
     record_hot.entry_word = entry_word();
     root->stack_checks = root->stack_mismatches = 0;

@@ -73,18 +73,21 @@ bool record_selects(size_t size);
 /* From now on nothing is recorded, or what is to be. Signal-safe. */
 void record_pause(bool paused);
 
+/* Below, `nested`: by a signal handler in the middle of a recorded call of the same thread, whose tallies may be half-way:
+ * it is only counted as an event. */
+
 /* Fill the entry of the block p, and count it. `entry` may be NULL (block without ledger): then only the event is counted.
  * What the entry holds of a block before it is of no account, but for LEDGER_GUARDED in one that is LEDGER_LIVE. */
-void record_block(void *entry, const void *p, uint32_t site, size_t size, enum alloc_kind kind);
+void record_block(void *entry, const void *p, uint32_t site, size_t size, enum alloc_kind kind, bool nested);
 
 /* Mark it freed, by that stack; site and size stay readable. false: it was marked already, and nothing has changed. entry
  * may be NULL. */
-bool record_free(void *entry, const void *p, struct record_freer freer);
+bool record_free(void *entry, const void *p, struct record_freer freer, bool nested);
 
 /* The same for a block that is to be resized, which may fail: marked, and what the entry was is kept. Then, if it was,
  * record_claimed(); if not, the caller puts the entry back. */
 bool record_claim(void *entry, struct record_freer freer, struct ledger_entry *ret_was);
-void record_claimed(const struct ledger_entry *was);
+void record_claimed(const struct ledger_entry *was, bool nested);
 /* An allocation that could not be recorded (the recorder was busy in this thread). */
 void record_missed(void);
 
@@ -107,6 +110,9 @@ bool record_exit_frame(struct record_frame *ret);
 
 /* Modules may have changed (after dlclose, after dlopen). Cheap. */
 void record_modules_changed(void);
+
+/* Another thread is about to be made: what a forked child has put off until it allocates is done now. */
+void record_before_thread(void);
 
 /* Round fork(): no thread is inside a capture while the parent forks. */
 void record_fork_prepare(void);

@@ -220,7 +220,7 @@ static bool grow(struct site_index *from)
     uint32_t log = 64u - (uint32_t)from->shift + 1u;
 
     if (!platform_try_lock(&growing)) {
-        if (__atomic_load_n(&from->used, __ATOMIC_RELAXED) < from->mask / 4 * 3)
+        if (__atomic_load_n(&from->used, __ATOMIC_RELAXED) < from->mask / 16 * 9)
             return true;
         platform_lock(&growing);
     }
@@ -251,14 +251,17 @@ uint32_t sites_find(uint64_t path, uint64_t ip, uint32_t parent, uint32_t module
 {
     struct search wanted = {.path = path, .ip = ip, .parent = parent, .module = module};
     struct site_slot *slot, *unused;
-    uint32_t id;
+    uint32_t id = 0;
 
     for (;;) {
         struct site_index *index = __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE);
 
         if ((slot = search(index, path, &unused)) != NULL) {
             id = settle_id(slot, &wanted);
-            break;
+            if (id == 0 || __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE) == index)
+                break;
+            wanted.id = id;
+            continue;
         }
         struct site_index *older = __atomic_load_n(&index->older, __ATOMIC_ACQUIRE);
         for (; older && !wanted.id; older = __atomic_load_n(&older->older, __ATOMIC_ACQUIRE))
@@ -267,8 +270,11 @@ uint32_t sites_find(uint64_t path, uint64_t ip, uint32_t parent, uint32_t module
             id = wanted.id;
             break;
         }
-        if (insert(index, &wanted, &id))
+        if (insert(index, &wanted, &id) &&
+            (id == 0 || __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE) == index))
             break;
+        /* There is a newer index, and nobody may have moved what was just put into this one. */
+        wanted.id = id ? id : wanted.id;
     }
     return id ? id : (uint32_t)SITE_END_NO_STACK;
 }
@@ -313,10 +319,12 @@ void sites_forget(const struct module_entry *modules, uint32_t count)
 
     if (!gone)
         return;
+    platform_lock(&growing); /* or what is moved meanwhile would be looked at too early */
     mark_gone(gone, nodes, modules, count);
     for (struct site_index *index = __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE); index;
          index = __atomic_load_n(&index->older, __ATOMIC_ACQUIRE))
         forget_in(index, gone, nodes);
+    platform_unlock(&growing);
     platform_unmap(gone, size);
 }
 

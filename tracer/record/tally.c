@@ -52,8 +52,10 @@ static bool grow(struct tally *tally)
     for (uint64_t i = 0; i < old->capacity; i++)
         if (old->tally[i].site != 0)
             *place_of(made, tally->shift - 1, old->tally[i].site) = old->tally[i];
+    tally->table =
+        made; /* first: a handler that leaves in between may find less, but nothing outside of it */
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     tally->shift--;
-    tally->table = made;
     __atomic_store_n(&tally->shared->table, (uintptr_t)made, __ATOMIC_RELEASE);
     if (old->capacity != FIRST_CAPACITY)
         trace_give(old, table_size(old->capacity));
@@ -78,6 +80,9 @@ struct site_tally *tally_find(struct tally *tally, uint32_t site)
 
 void tally_forget(struct tally *tally)
 {
+    /* A copy of shared memory may be of two instants: what this process knows by itself is right. */
+    tally->table->capacity = (uint64_t)1 << (32 - tally->shift);
+    tally->shared->table = (uintptr_t)tally->table;
     tally->shared->allocations = tally->shared->frees = 0;
     memset(tally->table->tally, 0, tally->table->capacity * sizeof(tally->table->tally[0]));
     tally->used = 0;

@@ -31,6 +31,7 @@ static struct trace_page *page;         /* the file's, or NULL. Constant after t
 static char pattern[PATH_SIZE], path[PATH_SIZE + 16];
 static uint64_t populated; /* bytes from the start whose disk space is there. Any thread, only ever larger */
 static bool due;           /* in a forked child; see trace.h */
+static bool has_file;      /* `path` is this process's */
 
 struct record_root *trace_root(void)
 {
@@ -166,6 +167,7 @@ bool trace_start(const char *text, const char **ret_why)
     }
     syscall(SYS_close, fd);
     page = mapped;
+    has_file = true;
     populated = POPULATED;
     page->header.used = PLATFORM_PAGE;
     page->root = private_root;
@@ -211,7 +213,7 @@ void trace_give(void *p, size_t size)
 
     if (start >= end)
         return;
-    if (page && start - (uintptr_t)page < page->header.size)
+    if (has_file && start - (uintptr_t)page < page->header.size)
         platform_punch((void *)start, end - start);
     else
         (void)platform_purge((void *)start, end - start);
@@ -221,7 +223,8 @@ void trace_give(void *p, size_t size)
 
 void trace_end(enum record_ending ending, bool keep)
 {
-    if (!page || due)
+    /* Not in a vfork child, whose memory is its parent's. */
+    if (!has_file || page->header.pid != (int32_t)syscall(SYS_getpid))
         return;
     __atomic_store_n(&page->header.state,
                      ending == RECORD_ENDS    ? TRACE_ENDED
@@ -232,18 +235,21 @@ void trace_end(enum record_ending ending, bool keep)
         syscall(SYS_unlinkat, AT_FDCWD, path, 0);
 }
 
+/* What was claimed on the disk, and taken. */
 static uint64_t used_bytes(void)
 {
     uint64_t used = __atomic_load_n(&page->header.used, __ATOMIC_RELAXED);
 
-    return used < page->header.size ? used : page->header.size;
+    return used < populated ? used : populated;
 }
 
-void trace_fork_child(void)
+bool trace_fork_child(void)
 {
-    if (!page || due)
-        return;
+    if (!has_file)
+        return true;
+    has_file = false;
     due = platform_make_private(page, used_bytes(), page->header.size);
+    return due;
 }
 
 bool trace_is_due(void)
@@ -268,18 +274,18 @@ static bool write_all(int fd, const char *from, size_t size)
 void trace_begin_own(void)
 {
     size_t size = page->header.size, used = used_bytes();
+    bool allowed = limited(size, RLIMIT_FSIZE, 1) >= size; /* beyond it writing is answered by a signal */
 
-    due = false;
     fill_header(size);
-    int fd = create();
-    if (fd < 0)
-        return;
-    if (!write_all(fd, (const char *)page, used) || syscall(SYS_ftruncate, fd, size) != 0 ||
-        !platform_remap_file(page, size, fd)) {
+    int fd = allowed ? create() : -1;
+    if (fd >= 0 && write_all(fd, (const char *)page, used) && syscall(SYS_ftruncate, fd, size) == 0 &&
+        platform_remap_file(page, size, fd)) {
+        syscall(SYS_close, fd);
+        has_file = true;
+        /* The rest of what was claimed is a hole of the new file. */
+        __atomic_store_n(&populated, used & ~(uint64_t)(PLATFORM_PAGE - 1), __ATOMIC_RELEASE);
+    } else if (fd >= 0) {
         forget(fd);
-        return;
     }
-    syscall(SYS_close, fd);
-    /* The rest of what was claimed is a hole of the new file. */
-    __atomic_store_n(&populated, used & ~(uint64_t)(PLATFORM_PAGE - 1), __ATOMIC_RELEASE);
+    due = false;
 }

@@ -32,8 +32,8 @@ void trace_give(void *p, size_t size);
 /* The process ends, or becomes another by exec: the file says so, or goes. No effect without one. */
 void trace_end(enum record_ending ending, bool keep);
 
-/* In the child of a fork, by its only thread. */
-void trace_fork_child(void);
+/* In the child of a fork, by its only thread. false: the tables are still the parent's, and may not be written to. */
+bool trace_fork_child(void);
 /* true: the child has no file yet although it should. By its only thread, before it records its first block; what it has
  * counted so far was its parent's, and must be forgotten just before. */
 bool trace_is_due(void);
