@@ -176,10 +176,23 @@ static bool add_wide(struct image *image)
     return true;
 }
 
+/* The recorder's tables may lie in a trace file, whose mapping is long and mostly holes. What it points to is in it. */
+static bool claim_trace(struct image *image)
+{
+    struct trace_header header;
+    uint64_t page = image->target.record_root & ~(MEMORY_PAGE - 1);
+    if (!image->target.record_root || !memory_read(&image->memory, page, &header, sizeof(header)) ||
+        header.magic != TRACE_MAGIC || header.base != page || header.base + header.size < header.base)
+        return true;
+    return ranges_insert(&image->claimed, header.base, header.base + header.size);
+}
+
 /* What the recorder and libunwind took from our own malloc, our tables hold. For the program's blocks they are no
  * root: stacks that the recorder ran on are full of stale words. */
 static bool claim_own(struct image *image)
 {
+    if (!claim_trace(image))
+        return false;
     struct image_root root = {.kind = ROOT_OWN, .strict = true, .where = "heaptally itself"};
     for (size_t i = 0; i < image->tables.count; i++)
         if (!roots_add(image, &root, image->tables.items[i].start, image->tables.items[i].end))
