@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* check_purge.c - memory goes back: decay, purge on request, little address space, a kernel that refuses. */
+#include <malloc.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -96,8 +97,13 @@ END_TEST
 
 /* --- 64 MiB of address space ---------------------------------------------------------------------------- */
 
+/* What the walker takes from the C library's malloc is there before. */
 static void limit_address_space(size_t bytes)
 {
+    mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    mallopt(M_TRIM_THRESHOLD, 16 << 20);
+    void *volatile there = malloc(2 * MIB); /* or the compiler leaves both out */
+    free(there);
     struct rlimit limit = {bytes, bytes};
     ck_assert_int_eq(setrlimit(RLIMIT_AS, &limit), 0);
 }
