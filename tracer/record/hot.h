@@ -15,7 +15,9 @@
 #include "tracer/record/modules.h"
 #include "tracer/record/record.h"
 
-/* Constant after record_start(), but for counters, and the generation, which a forked child counts up. */
+/* Constant after record_start(), but for three. entry_word and counted_from: a forked child writes them while it has one
+ * thread. `selective` only ever becomes true, and `paused` changes, both by a signal of the companion's, in any thread: who
+ * reads an old value records, or not, one block more; whoever finds a block unselected has seen `selective`. */
 struct record_hot {
     struct record_root *root;
     uint64_t entry_word; /* the second one of an entry, without the block's own: live, and the generation */
