@@ -29,6 +29,15 @@ static bool fast_paths_miss(void)
     return alloc_state.intercept || alloc_state.keep_ledger || alloc_thread.no_fast;
 }
 
+/* Which fast paths may use the thread's own heap, if it has one. */
+static void fast_paths_update(void)
+{
+    struct heap *heap = alloc_own_heap;
+    bool none = heap == NULL || heap == EXITED_HEAP;
+    alloc_heap = none || fast_paths_miss() ? SENTINEL_HEAP : heap;
+    alloc_ledger_heap = none || alloc_thread.no_fast || !alloc_state.keep_ledger ? SENTINEL_HEAP : heap;
+}
+
 __attribute__((noinline)) static struct heap *attach_this_thread(void)
 {
     state_start();
@@ -37,7 +46,7 @@ __attribute__((noinline)) static struct heap *attach_this_thread(void)
     struct heap *heap = heap_attach();
     if (heap != NULL) {
         alloc_own_heap = heap;
-        alloc_heap = fast_paths_miss() ? SENTINEL_HEAP : heap;
+        fast_paths_update();
     }
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     alloc_thread.attaching = false;
@@ -395,13 +404,6 @@ enum alloc_status alloc_realloc(void *p, size_t size, void **ret_block)
 
 /* --- modes, threads ------------------------------------------------------------------------------------- */
 
-static void fast_paths_update(void)
-{
-    struct heap *heap = alloc_own_heap;
-    bool none = heap == NULL || heap == EXITED_HEAP;
-    alloc_heap = none || fast_paths_miss() ? SENTINEL_HEAP : heap;
-}
-
 void alloc_thread_fast(bool on)
 {
     alloc_thread.no_fast = !on;
@@ -435,7 +437,7 @@ void alloc_thread_exit(void)
 {
     struct heap *heap = alloc_own_heap;
     alloc_own_heap = EXITED_HEAP;
-    alloc_heap = SENTINEL_HEAP;
+    alloc_heap = alloc_ledger_heap = SENTINEL_HEAP;
     if (heap == NULL || heap == EXITED_HEAP)
         return;
     /* Cancelled, or ended by a handler, in the middle of the allocator. With a lock held besides there is no

@@ -129,7 +129,7 @@ struct alloc_stack {
     uintptr_t frame, low, high;
 };
 struct alloc_nested {
-    struct heap *heap;
+    struct heap *heap, *ledger_heap;
     struct alloc_stack outer;
 };
 

@@ -6,8 +6,8 @@
  *   find: pool = heap.own[address / 16 KiB], as the fast free finds it -> block, entry
  *   give: push
  *
- * The caller fills the whole entry: it is as the last block left it. The heap is `busy` meanwhile, so that a handler on
- * this thread does without it, whoever runs it.
+ * The caller fills the whole entry: it is as the last block left it. As with fast.h, whoever inlines them is an ALLOC_FAST
+ * function, and so is all that it calls before the heap is whole again.
  *
  * Threads: the caller's own heap only.
  */
@@ -16,58 +16,49 @@
 
 #include "allocator/fast.h"
 
-/* The thread's heap, unless the slow paths have to be asked whether it may be used. The caller has seen to it that the
- * thread is not nested (nested.h). */
-static inline struct heap *ledgered_heap(void)
-{
-    struct heap *heap = alloc_own_heap;
-    if (unlikely(heap == NULL || heap == EXITED_HEAP ||
-                 (load_relaxed(&heap->busy) | load_relaxed(&alloc_thread.locks)) != 0 ||
-                 !alloc_state.keep_ledger))
-        return NULL;
-    return heap;
-}
-
-static inline void *ledgered_entry(const struct pool *pool, const void *p)
-{
-    uint32_t offset = (uint32_t)((uintptr_t)p - pool->start);
-    return pool->ledger + (size_t)pool_index(pool, offset) * ALLOC_LEDGER_BYTES;
-}
-
 /* A block, or NULL: then call alloc_malloc() and alloc_find(). */
-static inline void *alloc_take_ledgered(size_t size, void **ret_entry)
+ALLOC_INSIDE void *alloc_take_ledgered(size_t size, void **ret_entry)
 {
-    struct heap *heap = ledgered_heap();
-    if (unlikely(size > STEP_16_MAX || heap == NULL))
+    if (unlikely(size > STEP_16_MAX))
         return NULL;
+    struct heap *heap = alloc_ledger_heap;
     unsigned class = heap->class_of_16[(size + 15) >> 4];
-    heap_enter(heap);
     void *p = bin_pop(heap, class);
-    if (likely(p != NULL))
-        *ret_entry = ledgered_entry(heap->current[class], p);
-    heap_leave(heap);
+    if (unlikely(p == NULL))
+        return NULL;
+    const struct pool *pool = heap->current[class];
+    uint32_t index = pool_index(pool, (uint32_t)((uintptr_t)p - pool->start));
+    *ret_entry = pool->ledger + (size_t)index * ALLOC_LEDGER_BYTES;
     return p;
 }
 
-/* The thread's own pool of which p, which may be anything, is a live block; or NULL: then call alloc_find(). */
-static inline struct pool *alloc_find_ledgered(const void *p, void **ret_entry)
+/* A live block of the thread's own. */
+struct alloc_ledgered {
+    struct pool *pool; /* NULL: it is none, and p may be anything; call alloc_find() */
+    uint64_t list;     /* that p would head */
+    void *entry;
+};
+
+ALLOC_INSIDE struct alloc_ledgered alloc_find_ledgered(const void *p)
 {
-    uint64_t list;
-    const struct heap *heap = ledgered_heap();
-    struct pool *pool = likely(heap != NULL) ? own_pool_of(heap, p, &list) : NULL;
-    if (unlikely(pool == NULL))
-        return NULL;
-    *ret_entry = ledgered_entry(pool, p);
-    return pool;
+    struct alloc_ledgered found;
+    found.pool = own_pool_of(alloc_ledger_heap, p, &found.list);
+    if (unlikely(found.pool == NULL))
+        return found;
+    uint32_t index = pool_index(found.pool, (uint32_t)((uintptr_t)p - found.pool->start));
+    found.entry = found.pool->ledger + (size_t)index * ALLOC_LEDGER_BYTES;
+    return found;
 }
 
-/* p, as just found. */
-static inline void alloc_give_ledgered(struct pool *pool, void *p)
+/* p, as just found. false: it is free, and alloc_settle_ledgered() is due. */
+ALLOC_INSIDE bool alloc_give_ledgered(const struct alloc_ledgered *found, void *p)
 {
-    struct heap *heap = alloc_own_heap;
-    heap_enter(heap);
-    heap_free(heap, pool, p);
-    heap_leave(heap);
+    return pool_push(found->pool, p, found->list);
+}
+
+ALLOC_INSIDE void alloc_settle_ledgered(struct pool *pool)
+{
+    heap_pool_emptied(alloc_ledger_heap, pool);
 }
 
 #endif

@@ -34,9 +34,9 @@ bool alloc_holds_lock(void)
 ALLOC_FAST_SELDOM void alloc_nested_begin(const struct alloc_stack *stack, struct alloc_nested *ret)
 {
     struct alloc_thread_state *thread = &alloc_thread;
-    *ret = (struct alloc_nested){alloc_heap, {thread->frame, thread->low, thread->high}};
+    *ret = (struct alloc_nested){alloc_heap, alloc_ledger_heap, {thread->frame, thread->low, thread->high}};
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    alloc_heap = SENTINEL_HEAP;
+    alloc_heap = alloc_ledger_heap = SENTINEL_HEAP;
     store_relaxed(&thread->nested, thread->nested + 1);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     thread->frame = stack->frame;
@@ -60,6 +60,7 @@ ALLOC_FAST_SELDOM void alloc_nested_end(const struct alloc_nested *nested)
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     store_relaxed(&thread->nested, thread->nested - 1);
     alloc_heap = nested->heap;
+    alloc_ledger_heap = nested->ledger_heap;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 

@@ -45,6 +45,7 @@ struct alloc_root alloc_root_data = {
 };
 
 __thread struct heap *alloc_heap __attribute__((tls_model("initial-exec"))) = SENTINEL_HEAP;
+__thread struct heap *alloc_ledger_heap __attribute__((tls_model("initial-exec"))) = SENTINEL_HEAP;
 __thread struct heap *alloc_own_heap __attribute__((tls_model("initial-exec")));
 
 __thread struct alloc_thread_state alloc_thread __attribute__((tls_model("initial-exec")));

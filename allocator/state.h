@@ -81,6 +81,8 @@ extern LAYOUT_HIDDEN const struct heap alloc_sentinel_heap;
 
 /* The heap the fast paths use: the thread's own, or the sentinel. */
 extern LAYOUT_HIDDEN __thread struct heap *alloc_heap __attribute__((tls_model("initial-exec")));
+/* The same for those of ledgered.h: one of the two is the sentinel. */
+extern LAYOUT_HIDDEN __thread struct heap *alloc_ledger_heap __attribute__((tls_model("initial-exec")));
 /* The thread's own heap, NULL before attach, EXITED_HEAP after alloc_thread_exit(). */
 extern LAYOUT_HIDDEN __thread struct heap *alloc_own_heap __attribute__((tls_model("initial-exec")));
 

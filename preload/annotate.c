@@ -113,13 +113,13 @@ EXPORT void __lsan_unregister_root_region(const void *p, size_t size)
 
 EXPORT void __lsan_disable(void)
 {
-    thread_face.ignore_depth++;
+    thread_flags.ignore_depth++;
 }
 
 EXPORT void __lsan_enable(void)
 {
-    if (thread_face.ignore_depth)
-        thread_face.ignore_depth--;
+    if (thread_flags.ignore_depth)
+        thread_flags.ignore_depth--;
 }
 
 EXPORT void __lsan_do_leak_check(void)

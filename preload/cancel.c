@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <pthread.h>
 
+#include "preload/thread.h"
+
 typedef int setcanceltype_function(int type, int *ret_old);
 static setcanceltype_function *next; /* the same value whoever writes it */
 
@@ -23,7 +25,7 @@ void cancel_start(void)
 
 void cancel_hold(void)
 {
-    thread_face.cancels = false;
+    thread_flags.cancels = 0;
     next(PTHREAD_CANCEL_DEFERRED, NULL);
     alloc_thread_fast(true);
 }
@@ -32,7 +34,7 @@ void cancel_hold(void)
 void cancel_let(void)
 {
     alloc_thread_fast(false);
-    thread_face.cancels = true;
+    thread_flags.cancels = 1;
     next(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
 }
 
@@ -44,12 +46,12 @@ EXPORT int pthread_setcanceltype(int type, int *ret_old)
         return ENOSYS;
     if (type == PTHREAD_CANCEL_ASYNCHRONOUS) {
         alloc_thread_fast(false);
-        thread_face.cancels = true;
+        thread_flags.cancels = 1;
         return next(type, ret_old);
     }
     int result = next(type, ret_old);
-    if (result == 0 && thread_face.cancels) {
-        thread_face.cancels = false;
+    if (result == 0 && thread_flags.cancels) {
+        thread_flags.cancels = 0;
         alloc_thread_fast(true);
     }
     return result;

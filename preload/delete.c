@@ -20,7 +20,7 @@
 #include <link.h>
 #include <string.h>
 
-#include "allocator/ledgered.h"
+#include "allocator/fast.h"
 #include "preload/thread.h"
 #include "tracer/record/record.h"
 
@@ -118,43 +118,53 @@ static COLD delete_function *form_of_caller(enum form form, void *caller)
     return found;
 }
 
-static COLD void delete_wrong(void *p, enum form form, uintptr_t a, uintptr_t b, void *caller,
-                              delete_function *ours)
+#define DECLARE(name) extern void name(void *p, uintptr_t a, uintptr_t b);
+FORMS(DECLARE)
+#define OURS(name) name,
+static delete_function *const our_form[FORM_COUNT] = {FORMS(OURS)};
+
+static COLD void delete_wrong(void *p, enum form form, uintptr_t a, uintptr_t b, void *caller)
 {
     thread_enter();
     delete_function *own = form_of_caller(form, caller);
     dlerror();
     thread_leave();
-    if (own && own != ours && !is_standard_library((const void *)own))
+    if (own && own != our_form[form] && !is_standard_library((const void *)own))
         own(p, a, b);
     else
         release(p, RELEASE_DELETE);
 }
 
-static __attribute__((noinline)) void delete_slow(void *p, enum form form, uintptr_t a, uintptr_t b,
-                                                  void *caller, delete_function *ours)
+/* Its callers end with it: so it sees who called the operator. */
+__attribute__((noinline)) void delete_slow(void *p, uintptr_t form, uintptr_t a, uintptr_t b)
 {
     struct alloc_block block;
-    void *entry = NULL;
     if (!p)
         return;
     if (pair == PAIR_NOT_KNOWN)
         delete_start();
     if (pair == PAIR_THEIRS && next_form[form])
         next_form[form](p, a, b);
-    else if ((!thread_is_nested() && alloc_find_ledgered(p, &entry)) || alloc_find(p, &block) == ALLOC_OK)
+    else if (alloc_find(p, &block) == ALLOC_OK)
         release(p, RELEASE_DELETE);
     else
-        delete_wrong(p, form, a, b, caller, ours);
+        delete_wrong(p, (enum form)form, a, b, __builtin_return_address(0));
+}
+
+static __attribute__((noinline)) void delete_next(void *p, uintptr_t form, uintptr_t a, uintptr_t b)
+{
+    if (pair == PAIR_OURS && face_state.plainly_recording)
+        delete_recorded(p, form, a, b);
+    else
+        delete_slow(p, form, a, b);
 }
 
 /* `pair` is read without order: a thread that does not see it yet finds it out again, with the same result.
  */
 #define DEFINE(name)                                                                                         \
-    EXPORT void name(void *p, uintptr_t a, uintptr_t b);                                                     \
     EXPORT ALLOC_FAST_SELDOM void name(void *p, uintptr_t a, uintptr_t b)                                    \
     {                                                                                                        \
         if (__atomic_load_n(&pair, __ATOMIC_RELAXED) != PAIR_OURS || !alloc_free_fast(p))                    \
-            delete_slow(p, FORM##name, a, b, __builtin_return_address(0), name);                             \
+            delete_next(p, FORM##name, a, b);                                                                \
     }
 FORMS(DEFINE)

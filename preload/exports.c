@@ -34,8 +34,8 @@
 
 static __attribute__((noinline)) void *malloc_next(size_t size)
 {
-    if (__builtin_expect(face_state.recording, 0))
-        return allocate(size, KIND_MALLOC, 0);
+    if (__builtin_expect(face_state.plainly_recording, 0))
+        return malloc_recorded(size);
     void *p = alloc_malloc_next(size);
     return __builtin_expect(p != NULL, 1) ? p : allocate(size, KIND_MALLOC, 0);
 }
@@ -57,7 +57,7 @@ static __attribute__((noinline)) void free_next(void *p, struct heap *heap)
 {
     uintptr_t entry;
     if (__builtin_expect(heap == SENTINEL_HEAP, 0))
-        release(p, RELEASE_FREE);
+        (face_state.plainly_recording ? free_recorded(p) : release(p, RELEASE_FREE));
     else if (!alloc_free_span(heap, p, &entry))
         free_other(p, entry);
 }
@@ -68,10 +68,15 @@ static inline void face_free(void *p)
         free_next(p, alloc_heap);
 }
 
+static __attribute__((noinline)) void *calloc_next(size_t size)
+{
+    return face_state.plainly_recording ? calloc_recorded(size) : allocate(size, KIND_CALLOC, 0);
+}
+
 static inline void *face_calloc(size_t size)
 {
     void *p = alloc_malloc_fast(size);
-    return __builtin_expect(p != NULL, 1) ? memset(p, 0, size) : allocate(size, KIND_CALLOC, 0);
+    return __builtin_expect(p != NULL, 1) ? memset(p, 0, size) : calloc_next(size);
 }
 
 static void *no_memory(void)
@@ -98,13 +103,18 @@ EXPORT FAST void *calloc(size_t count, size_t size)
     return face_calloc(total);
 }
 
+static __attribute__((noinline)) void *realloc_next(void *p, size_t size)
+{
+    return face_state.plainly_recording ? realloc_recorded(p, size) : reallocate(p, size);
+}
+
 static inline void *face_realloc(void *p, size_t size)
 {
     if (!p)
         return face_malloc(size);
     if (size) {
         void *q = alloc_realloc_fast(p, size);
-        return __builtin_expect(q != NULL, 1) ? q : reallocate(p, size);
+        return __builtin_expect(q != NULL, 1) ? q : realloc_next(p, size);
     }
     face_free(p);
     return NULL;

@@ -5,6 +5,9 @@
  *   exports.c   every name in exports.map: argument rules of the C library, the two inlined fast paths
  *      |  miss
  *      v
+ *   recorded_fast.c  while recording: blocks of the thread's own, by stacks that are known
+ *      |  miss
+ *      v
  *   recorded.c  allocate(), reallocate(), release(): first call, thread arming, the recorder round the
  * allocator, errno |  wrong pointer
  *      v
@@ -48,7 +51,7 @@ struct face_state {
     bool accounting; /* account_start() has succeeded: sizes are counted, no stacks (account.h) */
     bool watched;    /* recording, hardened or accounting */
 };
-extern struct face_state face_state;
+extern struct face_state face_state __attribute__((visibility("hidden")));
 
 void start_first_call(void); /* once; later and nested calls return at once */
 
@@ -62,6 +65,14 @@ void *allocate(size_t size, enum alloc_kind kind, size_t alignment);
 void *reallocate(void *p, size_t size);        /* p != NULL, size > 0 */
 void release(void *p, enum release_call call); /* keeps errno */
 
+/* --- recorded_fast.c: as allocate(), release(), reallocate(), which they end with if they cannot; while plainly_recording -- */
+
+void *malloc_recorded(size_t size);
+void *calloc_recorded(size_t size);
+void *realloc_recorded(void *p, size_t size);
+void free_recorded(void *p);
+void delete_recorded(void *p, uintptr_t form, uintptr_t a, uintptr_t b); /* delete_slow() */
+
 /* --- thread.c ------------------------------------------------------------------------------------ */
 
 enum thread_life {
@@ -72,10 +83,7 @@ enum thread_life {
 
 /* Written by their own thread only. */
 struct thread_face {
-    uint8_t life;          /* enum thread_life */
-    bool cancels;          /* may be cancelled at any instruction (cancel.c) */
-    uint32_t ignore_depth; /* nested __lsan_disable() */
-    uintptr_t outer;       /* the frame of the recorded call going on, 0: none. Handlers leave it as it is */
+    uint8_t life; /* enum thread_life */
 };
 extern __thread struct thread_face thread_face;
 
@@ -92,8 +100,11 @@ void cancel_let(void);
 /* --- delete.c ------------------------------------------------------------------------------------ */
 
 void delete_start(void);
+/* operator delete, the form of so many, of what the fast paths did not free. */
+void delete_slow(void *p, uintptr_t form, uintptr_t a, uintptr_t b);
 /* libstdc++'s operator new, of so many bytes; 0: there is none. Constant after delete_start(). */
-extern uintptr_t delete_new_start, delete_new_size;
+extern uintptr_t delete_new_start __attribute__((visibility("hidden")));
+extern uintptr_t delete_new_size __attribute__((visibility("hidden")));
 static inline bool delete_is_from_new(uintptr_t ip)
 {
     return ip - delete_new_start - 1 < delete_new_size;

@@ -13,7 +13,6 @@
 struct entry {
     uint32_t turn;
     uint32_t site, free_site;
-    uint32_t free_frames;
     uint64_t address; /* complemented: a scanner that comes across it must not take it for a reference */
     uint64_t size;
 };
@@ -35,8 +34,7 @@ static void note_entries(const struct alloc_ledger *ledger)
 
     for (uint32_t i = 0; i < ledger->count; i++, entry++, p += ledger->block_size)
         if (entry->state == LEDGER_FREED)
-            freed_note(p, &(struct freed_block){ledger_size(entry), entry->site, entry->free_site,
-                                                entry->free_frames});
+            freed_note(p, &(struct freed_block){ledger_size(entry), entry->site, entry->free_site});
 }
 
 void freed_keep_all(void)
@@ -61,7 +59,6 @@ void freed_note(const void *p, const struct freed_block *block)
     __atomic_store_n(&entry->size, block->size, __ATOMIC_RELAXED);
     __atomic_store_n(&entry->site, block->site, __ATOMIC_RELAXED);
     __atomic_store_n(&entry->free_site, block->free_site, __ATOMIC_RELAXED);
-    __atomic_store_n(&entry->free_frames, block->free_frames, __ATOMIC_RELAXED);
     __atomic_store_n(&entry->turn, turn + 2, __ATOMIC_RELEASE);
 }
 
@@ -74,7 +71,6 @@ bool freed_find(const void *p, struct freed_block *ret)
         .size = __atomic_load_n(&entry->size, __ATOMIC_RELAXED),
         .site = __atomic_load_n(&entry->site, __ATOMIC_RELAXED),
         .free_site = __atomic_load_n(&entry->free_site, __ATOMIC_RELAXED),
-        .free_frames = __atomic_load_n(&entry->free_frames, __ATOMIC_RELAXED),
     };
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     if ((turn & 1) != 0 || turn != __atomic_load_n(&entry->turn, __ATOMIC_RELAXED) ||

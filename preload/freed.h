@@ -28,7 +28,6 @@
 struct freed_block {
     uint64_t size;            /* as asked for, else the capacity; 0: not known */
     uint32_t site, free_site; /* 0: none */
-    uint32_t free_frames;     /* of free_site so many innermost are sure; 0: all */
 };
 
 /* From now on there is room for many. When recording starts, and with harden=1; by one thread. */

@@ -69,8 +69,7 @@ static void suspect_look_up(struct suspect *suspect)
                                                .size_low = (uint32_t)freed.size,
                                                .size_high = (uint16_t)(freed.size >> 32),
                                                .state = LEDGER_FREED,
-                                               .free_site = freed.free_site,
-                                               .free_frames = freed.free_frames & 31u};
+                                               .free_site = freed.free_site};
 }
 
 static uint64_t suspect_size(const struct suspect *suspect)
@@ -185,8 +184,7 @@ static void say_stacks(const struct suspect *suspect, const char *now, unsigned 
     if (suspect->entry.state != LEDGER_NEVER && suspect->entry.site != 0)
         say_stack("  the block was allocated by", -1, suspect->entry.site, STACK_SHOWN);
     if (suspect_is_freed(suspect) && suspect->entry.free_site != 0)
-        say_stack("  first freed by", -1, suspect->entry.free_site,
-                  suspect->entry.free_frames ? suspect->entry.free_frames : STACK_SHOWN);
+        say_stack("  first freed by", -1, suspect->entry.free_site, STACK_SHOWN);
     if (may_capture)
         say_stack(now, syscall(SYS_gettid), record_capture(&caller), STACK_SHOWN);
     thread_leave();

@@ -29,7 +29,7 @@ static inline void *serve(enum alloc_kind kind, size_t size, size_t alignment)
 static inline uint8_t flags_of_block(uintptr_t caller)
 {
     return (uint8_t)((delete_is_from_new(caller) ? LEDGER_NEW : 0) |
-                     (thread_face.ignore_depth ? LEDGER_IGNORED : 0));
+                     (thread_flags.ignore_depth ? LEDGER_IGNORED : 0));
 }
 
 static inline void note_block(void *p, void *entry, uint32_t site, size_t size, enum alloc_kind kind,
@@ -40,9 +40,8 @@ static inline void note_block(void *p, void *entry, uint32_t site, size_t size, 
         ((struct ledger_entry *)entry)->flags |= flags_of_block(caller);
 }
 
-/* What the fast way does not serve. */
-static __attribute__((noinline)) void *serve_recorded(enum alloc_kind kind, size_t size, size_t alignment,
-                                                      void **ret_entry)
+__attribute__((noinline)) void *allocate_block(enum alloc_kind kind, size_t size, size_t alignment,
+                                               void **ret_entry)
 {
     void *p = face_state.hardened ? harden_allocate(kind, size, alignment) : serve(kind, size, alignment);
     *ret_entry = p ? entry_of(p) : NULL;
@@ -63,44 +62,13 @@ static __attribute__((noinline)) void *allocate_recorded(size_t size, enum alloc
     bool outermost = recorded_enter(), capture = may_capture(outermost);
     uint32_t site =
         capture && (!record_hot.selective || record_selects(size)) ? record_capture(&caller) : RECORD_NO_SITE;
-    void *entry = NULL, *p = serve_recorded(kind, size, alignment, &entry);
+    void *entry = NULL, *p = allocate_block(kind, size, alignment, &entry);
     if (p && capture)
         note_block(p, entry, site, size, kind, caller.ip);
     else if (p)
         record_missed();
     recorded_leave(outermost);
     return served(p);
-}
-
-/* The same for most of them. */
-static inline __attribute__((always_inline)) void *
-plain_allocation(const struct record_caller *caller, size_t size, enum alloc_kind kind, size_t alignment)
-{
-    plain_enter();
-    bool selected = __builtin_expect(!record_hot.selective, 1) || record_selects(size);
-    uint32_t site = selected ? record_capture_hot(caller) : RECORD_NO_SITE;
-    void *entry = NULL, *p = kind <= KIND_CALLOC ? alloc_take_ledgered(size, &entry) : NULL;
-    if (__builtin_expect(p != NULL && !record_hot.selective, 1)) {
-        record_block_hot(entry, p, site, size, kind, flags_of_block(caller->ip));
-        if (kind == KIND_CALLOC)
-            memset(p, 0, size);
-    } else {
-        bool taken = p != NULL;
-        if (!taken)
-            p = serve_recorded(kind, size, alignment, &entry);
-        if (p)
-            note_block(p, entry, site, size, kind, caller->ip);
-        if (taken && kind == KIND_CALLOC)
-            memset(p, 0, size);
-    }
-    recorded_leave(true);
-    return served(p);
-}
-
-static __attribute__((noinline)) void *allocate_plainly(size_t size, enum alloc_kind kind, size_t alignment)
-{
-    struct record_caller caller = record_caller();
-    return plain_allocation(&caller, size, kind, alignment);
 }
 
 static __attribute__((noinline)) void *allocate_watched(enum alloc_kind kind, size_t size, size_t alignment)
@@ -112,53 +80,25 @@ static __attribute__((noinline)) void *allocate_watched(enum alloc_kind kind, si
     return p ? p : out_of_memory();
 }
 
-/* The three once more, with cancellation put off (cancel.c). */
-ALLOC_FAST_SELDOM __attribute__((noinline, flatten)) static void *malloc_fast_apart(size_t size)
-{
-    return alloc_malloc_fast(size);
-}
-
-ALLOC_FAST_SELDOM __attribute__((noinline, flatten)) static bool free_fast_apart(void *p)
-{
-    return alloc_free_fast(p);
-}
-
-static __attribute__((noinline)) void *allocate_held(size_t size, enum alloc_kind kind, size_t alignment)
+static COLD void *allocate_held(size_t size, enum alloc_kind kind, size_t alignment)
 {
     cancel_hold();
-    void *p = kind == KIND_MALLOC ? malloc_fast_apart(size) : NULL;
-    if (p == NULL)
-        p = allocate(size, kind, alignment);
+    void *p = allocate(size, kind, alignment);
     cancel_let();
     return p;
 }
 
-static __attribute__((noinline)) void *allocate_held_recorded(size_t size, enum alloc_kind kind,
-                                                              size_t alignment)
-{
-    struct record_caller caller = record_caller();
-    cancel_hold();
-    void *p = is_plainly_recorded() ? plain_allocation(&caller, size, kind, alignment)
-                                    : allocate(size, kind, alignment);
-    cancel_let();
-    return p;
-}
-
-static __attribute__((noinline)) void release_held(void *p, enum release_call call)
+static COLD void release_held(void *p, enum release_call call)
 {
     cancel_hold();
-    if (!free_fast_apart(p))
-        release(p, call);
+    release(p, call);
     cancel_let();
 }
 
 void *allocate(size_t size, enum alloc_kind kind, size_t alignment)
 {
-    if (is_plainly_recorded())
-        return allocate_plainly(size, kind, alignment);
-    if (__builtin_expect(thread_face.cancels, 0))
-        return face_state.recording ? allocate_held_recorded(size, kind, alignment)
-                                    : allocate_held(size, kind, alignment);
+    if (__builtin_expect(thread_flags.cancels, 0))
+        return allocate_held(size, kind, alignment);
     face_enter();
     if (face_state.watched)
         return allocate_watched(kind, size, alignment);
@@ -179,8 +119,8 @@ static inline enum alloc_status give_back(const struct alloc_block *block, const
 
 /* The entry is marked before the block is free: afterwards it may be another thread's. An entry that is
  * marked already belongs to a block that was freed before, whatever the free lists can still tell. */
-static __attribute__((noinline)) enum alloc_status free_recorded(void *p, struct record_freer freer,
-                                                                 bool nested, struct ledger_entry *ret_was)
+static __attribute__((noinline)) enum alloc_status free_marked(void *p, uint32_t freer, bool nested,
+                                                               struct ledger_entry *ret_was)
 {
     struct alloc_block block = {0};
     enum alloc_status status = alloc_find(p, &block);
@@ -240,11 +180,11 @@ static __attribute__((noinline)) void release_recorded(void *p, enum release_cal
 {
     struct record_caller caller = record_caller();
     struct ledger_entry was = {0};
-    struct record_freer freer = {0, 0};
+    uint32_t freer = 0;
     bool outermost = recorded_enter();
     if (may_capture(outermost) && face_state.free_stacks)
         freer = record_capture_free(&caller);
-    enum alloc_status status = free_recorded(p, freer, !outermost, &was);
+    enum alloc_status status = free_marked(p, freer, !outermost, &was);
     recorded_leave(outermost);
     if (__builtin_expect(status != ALLOC_OK, 0))
         release_wrong(p, call, status);
@@ -252,55 +192,12 @@ static __attribute__((noinline)) void release_recorded(void *p, enum release_cal
         release_mismatched(p, call, &was);
 }
 
-/* The same for a block of the thread's own. Should it be freed again its entry tells by whom, as long as there is one
- * (freed.c). */
-static inline __attribute__((always_inline)) void plain_release(const struct record_caller *caller, void *p,
-                                                                enum release_call call)
-{
-    void *entry = NULL;
-    plain_enter();
-    struct pool *pool = alloc_find_ledgered(p, &entry);
-    const struct ledger_entry *was = entry;
-    if (__builtin_expect(!pool || was->state != LEDGER_LIVE || delete_is_mismatch(call, was), 0)) {
-        recorded_leave(true);
-        release_recorded(p, call);
-        return;
-    }
-    struct record_freer freer = {0, 0};
-    if (face_state.free_stacks && was->site != RECORD_NO_SITE)
-        freer = record_capture_free(caller);
-    record_free_hot(entry, p, freer);
-    alloc_give_ledgered(pool, p);
-    recorded_leave(true);
-}
-
-static __attribute__((noinline)) void release_plainly(void *p, enum release_call call)
-{
-    struct record_caller caller = record_caller();
-    plain_release(&caller, p, call);
-}
-
-static __attribute__((noinline)) void release_held_recorded(void *p, enum release_call call)
-{
-    struct record_caller caller = record_caller();
-    cancel_hold();
-    if (is_plainly_recorded())
-        plain_release(&caller, p, call);
-    else
-        release(p, call);
-    cancel_let();
-}
-
 void release(void *p, enum release_call call)
 {
     if (!p)
         return;
-    if (is_plainly_recorded()) {
-        release_plainly(p, call);
-        return;
-    }
-    if (__builtin_expect(thread_face.cancels, 0)) {
-        (face_state.recording ? release_held_recorded : release_held)(p, call);
+    if (__builtin_expect(thread_flags.cancels, 0)) {
+        release_held(p, call);
         return;
     }
     face_enter();

@@ -37,7 +37,7 @@ static inline bool may_capture(bool outermost)
 static inline __attribute__((always_inline)) bool recorded_enter(void)
 {
     if (thread_flags.inside == 0)
-        thread_face.outer = (uintptr_t)__builtin_frame_address(0);
+        thread_flags.outer = (uintptr_t)__builtin_frame_address(0);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     return thread_enter();
 }
@@ -47,23 +47,8 @@ static inline void recorded_leave(bool outermost)
 {
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     if (outermost)
-        thread_face.outer = 0;
+        thread_flags.outer = 0;
     thread_leave();
-}
-
-/* All that the slow paths' beginnings look for, at once: then a call is recorded, and the heap is the thread's own. */
-static inline bool is_plainly_recorded(void)
-{
-    return face_state.plainly_recording && thread_face.life == THREAD_ARMED &&
-           (thread_face.cancels | alloc_thread.attaching | alloc_thread.nested | thread_flags.inside) == 0;
-}
-
-/* recorded_enter() for those. */
-static inline __attribute__((always_inline)) void plain_enter(void)
-{
-    thread_face.outer = (uintptr_t)__builtin_frame_address(0);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    (void)thread_enter();
 }
 
 static inline void *entry_of(const void *p)
@@ -74,13 +59,15 @@ static inline void *entry_of(const void *p)
 }
 
 static inline void note_freed(const void *p, const struct alloc_block *block, const struct ledger_entry *was,
-                              struct record_freer freer)
+                              uint32_t freer)
 {
     bool known = was->state == LEDGER_LIVE;
-    const struct freed_block freed = {known ? ledger_size(was) : block->capacity, was->site, freer.site,
-                                      freer.frames};
+    const struct freed_block freed = {known ? ledger_size(was) : block->capacity, was->site, freer};
     freed_note(p, &freed);
 }
+
+/* The block alone, and its entry if it has one. */
+void *allocate_block(enum alloc_kind kind, size_t size, size_t alignment, void **ret_entry);
 
 static inline void *out_of_memory(void)
 {

@@ -19,9 +19,9 @@ static void note_missed(struct ledger_entry *entry, const struct ledger_entry *o
 
 #define NOT_SELECTED UINT32_MAX /* a site that is none: the block is not recorded (record_selects()) */
 
-static struct record_freer freer_of(uint32_t site)
+static uint32_t freer_of(uint32_t site)
 {
-    return (struct record_freer){site == NOT_SELECTED ? 0 : site, 0};
+    return site == NOT_SELECTED ? 0 : site;
 }
 
 /* The new block's entry. A nested call takes no stack: the block keeps the site it had. */
@@ -38,7 +38,7 @@ static void note_resized(void *q, void *entry, uint32_t site, size_t size, const
         note_missed(entry, old);
     if (entry)
         ((struct ledger_entry *)entry)->flags |=
-            (old->flags & LEDGER_IGNORED) | (thread_face.ignore_depth ? LEDGER_IGNORED : 0);
+            (old->flags & LEDGER_IGNORED) | (thread_flags.ignore_depth ? LEDGER_IGNORED : 0);
 }
 
 static inline enum alloc_status resize(const struct alloc_block *block, const struct ledger_entry *was,
@@ -56,7 +56,7 @@ static enum alloc_status resize_recorded(void *p, uint32_t site, size_t size, bo
     enum alloc_status status = alloc_find(p, &block);
     if (status != ALLOC_OK)
         return status;
-    struct record_freer freer = freer_of(site);
+    uint32_t freer = freer_of(site);
     struct ledger_entry old, *entry = block.ledger;
     /* Marked now: once it has moved, the old entry may be another thread's. */
     if (!record_claim(entry, freer, &old))
@@ -72,29 +72,6 @@ static enum alloc_status resize_recorded(void *p, uint32_t site, size_t size, bo
         note_freed(p, &block, &old, freer);
     note_resized(*ret_block, entry_of(*ret_block), site, size, &old, nested);
     return status;
-}
-
-/* A block of the thread's own, in place or moved to another one; false: nothing was done. */
-static inline bool resize_ledgered(void *p, uint32_t site, size_t size, void **ret_block)
-{
-    void *entry = NULL, *copy_s = NULL;
-    struct ledger_entry old;
-    struct pool *pool = alloc_find_ledgered(p, &entry);
-    if (!pool || ((struct ledger_entry *)entry)->state != LEDGER_LIVE)
-        return false;
-    bool stays = alloc_fits_well(size, pool->block_size);
-    void *q = stays ? p : alloc_take_ledgered(alloc_size_to_grow(size, pool->block_size), &copy_s);
-    if (!q)
-        return false;
-    if (!stays)
-        memcpy(q, p, size < pool->block_size ? size : pool->block_size);
-    (void)record_claim(entry, freer_of(site), &old);
-    record_claimed(&old, false);
-    if (!stays)
-        alloc_give_ledgered(pool, p);
-    note_resized(q, stays ? entry : copy_s, site, size, &old, false);
-    *ret_block = q;
-    return true;
 }
 
 /* As free_plain(): a block that moved away was freed. */
@@ -126,14 +103,13 @@ static COLD void *reallocate_held(void *p, size_t size)
 static __attribute__((noinline)) void *reallocate_recorded(void *p, size_t size)
 {
     struct record_caller caller = record_caller();
-    enum alloc_status status = ALLOC_OK;
+    enum alloc_status status;
     void *q = NULL;
-    bool plainly = is_plainly_recorded(), outermost = recorded_enter();
+    bool outermost = recorded_enter();
     uint32_t site = 0;
     if (may_capture(outermost))
         site = !record_hot.selective || record_selects(size) ? record_capture(&caller) : NOT_SELECTED;
-    if (!plainly || !resize_ledgered(p, site, size, &q))
-        status = resize_recorded(p, site, size, !outermost, &q);
+    status = resize_recorded(p, site, size, !outermost, &q);
     recorded_leave(outermost);
     if (__builtin_expect(status != ALLOC_OK, 0))
         return resize_wrong(p, size, status);
@@ -156,7 +132,7 @@ static __attribute__((noinline)) void *reallocate_unrecorded(void *p, size_t siz
 /* It ends with its calls, so that they see the frame of its caller. */
 void *reallocate(void *p, size_t size)
 {
-    if (__builtin_expect(thread_face.cancels, 0))
+    if (__builtin_expect(thread_flags.cancels, 0))
         return reallocate_held(p, size);
     face_enter();
     return face_state.recording ? reallocate_recorded(p, size) : reallocate_unrecorded(p, size);

@@ -83,7 +83,7 @@ __attribute__((noinline)) static bool put_off(int signal, siginfo_t *info, ucont
     }
     context->uc_sigmask.__val[0] |= bit;
     __atomic_fetch_or(&signals_of_thread.waiting, bit, __ATOMIC_RELAXED); /* one may come in between */
-    if (thread_face.outer != 0)
+    if (thread_flags.outer != 0)
         thread_flags.parked |= DUE_SIGNALS;
     else
         alloc_want_unlock();
@@ -104,7 +104,7 @@ static inline struct alloc_stack stack_of(const ucontext_t *context, uintptr_t f
     uintptr_t sp = (uintptr_t)context->uc_mcontext.gregs[REG_RSP];
     if (frame - low < size)
         return (struct alloc_stack){frame, low, low + size};
-    if (thread_face.outer != 0 && thread_face.outer - sp > CAPTURE_STACK)
+    if (thread_flags.outer != 0 && thread_flags.outer - sp > CAPTURE_STACK)
         return (struct alloc_stack){frame, frame - CAPTURE_STACK, frame + CAPTURE_STACK};
     return (struct alloc_stack){frame, 0, 0};
 }
@@ -129,13 +129,13 @@ call_bracketed(int signal, siginfo_t *info, ucontext_t *context, uintptr_t frame
     bool outermost = !thread_is_nested();
     if (outermost) {
         signals_of_thread.inside = thread_flags.inside;
-        signals_of_thread.interrupted_record = thread_face.outer != 0;
+        signals_of_thread.interrupted_record = thread_flags.outer != 0;
     }
     alloc_nested_begin(&stack, &nested);
     /* Not only the outermost: this one may have come while that one is still on its way into put_off(), or while a
      * handler that may not wait runs over a lock. What waits is let in at most once for each handler below it, finds
      * the lock again, and waits on. */
-    bool must_wait = thread_face.outer != 0 || alloc_holds_lock();
+    bool must_wait = thread_flags.outer != 0 || alloc_holds_lock();
     if (!must_wait || !may_wait(signal) || !put_off(signal, info, context, trampoline_at(number)))
         load_acquire (&bound[number])(signal, info, context);
     alloc_nested_end(&nested);
@@ -325,7 +325,7 @@ COLD void signals_look_whether_left(void)
     if (healing != ALLOC_HEALED)
         return;
     if (signals_of_thread.interrupted_record) {
-        thread_face.outer = 0;
+        thread_flags.outer = 0;
         if (!record_thread_abandoned())
             return; /* inside for ever: served, not recorded */
     }

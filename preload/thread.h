@@ -17,6 +17,14 @@
 
 struct thread_flags {
     volatile uint32_t inside;
+    union {
+        struct {
+            uint16_t ignore_depth; /* nested __lsan_disable() */
+            uint16_t cancels;      /* may be cancelled at any instruction, not seen by us (cancel.c) */
+        };
+        uint32_t special; /* some of it: the recorded calls' fast paths are not for this thread */
+    };
+    uintptr_t outer; /* the frame of the recorded call going on, 0: none. Handlers leave it as it is */
     volatile uint32_t parked;
 };
 extern __thread struct thread_flags thread_flags;

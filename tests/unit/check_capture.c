@@ -26,7 +26,7 @@
 /* --- comparing ------------------------------------------------------------------------------------------------ */
 
 /* Counted, not asserted: some comparisons are made in a signal handler. */
-static unsigned compared, quick, known_in_part, disagreements;
+static unsigned compared, quick, freers, disagreements;
 static __thread uint32_t depth_seen, end_seen; /* of this thread's last comparison */
 
 struct chain {
@@ -68,10 +68,10 @@ static bool same_from(const struct chain *a, const struct chain *b, uint64_t cal
 
 static NOINLINE void compare(void)
 {
-    static __thread struct chain rough, one, other;
+    static __thread struct chain freer, one, other;
     struct context *context = context_get();
     struct record_caller caller = record_caller();
-    uint32_t frames, rough_site = capture_roughly(context, &caller, &frames);
+    uint32_t freer_site = capture_freer(context, &caller);
     uint32_t site = capture_quickly(context, &caller);
 
     __atomic_add_fetch(&compared, 1, __ATOMIC_RELAXED);
@@ -82,16 +82,19 @@ static NOINLINE void compare(void)
     read_chain(capture_in_full(context, DEPTH, false), &other);
     if (!same_from(&one, &other, caller.ip, UINT32_MAX))
         __atomic_add_fetch(&disagreements, 1, __ATOMIC_RELAXED);
-    read_chain(rough_site, &rough);
-    if (rough_site && !same_from(&rough, &other, caller.ip, frames ? frames : UINT32_MAX))
+    read_chain(freer_site, &freer);
+    if (freer_site &&
+        (freer.count > RECORD_FREE_DEPTH ||
+         !same_from(&freer, &other, caller.ip, freer.end == SITE_END_CUT ? RECORD_FREE_DEPTH : UINT32_MAX)))
         __atomic_add_fetch(&disagreements, 1, __ATOMIC_RELAXED);
-    __atomic_add_fetch(&known_in_part, rough_site && frames, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&freers, freer_site != 0, __ATOMIC_RELAXED);
 }
 
 static void expect_agreement(unsigned at_least)
 {
     ck_assert_uint_ge(compared, at_least);
     ck_assert_uint_eq(disagreements, 0);
+    ck_assert_uint_ge(freers, compared / 10 * 9);
 }
 
 /* --- programs of random shape --------------------------------------------------------------------------------- */

@@ -335,14 +335,12 @@ START_TEST(a_ledger_entry_holds_site_size_and_kind_and_survives_free)
     ck_assert_uint_eq(ledger_size(&entry), size);
     ck_assert_uint_eq(entry.kind, KIND_CALLOC);
     ck_assert_uint_eq(entry.state, LEDGER_LIVE);
-    ck_assert(record_free(&entry, &entry, (struct record_freer){78, 3}, false));
+    ck_assert(record_free(&entry, &entry, 78, false));
     ck_assert_uint_eq(entry.site, 77);
     ck_assert_uint_eq(ledger_size(&entry), size);
     ck_assert_uint_eq(entry.state, LEDGER_FREED);
     ck_assert_uint_eq(entry.free_site, 78);
-    ck_assert_uint_eq(entry.free_frames, 3);
-    ck_assert(
-        !record_free(&entry, &entry, (struct record_freer){79, 0}, false)); /* the first one stays named */
+    ck_assert(!record_free(&entry, &entry, 79, false)); /* the first one stays named */
     ck_assert_uint_eq(entry.free_site, 78);
 }
 END_TEST

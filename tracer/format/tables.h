@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define RECORD_MAGIC          0x31444345524c5448ull /* "HTLRECD1" */
-#define RECORD_LAYOUT_VERSION 4u
+#define RECORD_LAYOUT_VERSION 5u
 
 /* Kinds of allocation, in ledger_entry.kind. */
 enum alloc_kind {
@@ -46,9 +46,8 @@ struct ledger_entry {
     uint32_t site;     /* 0: none */
     uint32_t size_low; /* the size asked for, 48 bits */
     uint16_t size_high;
-    uint8_t kind : 3;        /* enum alloc_kind */
-    uint8_t free_frames : 5; /* LEDGER_FREED: of free_site so many innermost frames are known; 0: all */
-    uint8_t state;           /* enum ledger_state */
+    uint8_t kind;  /* enum alloc_kind */
+    uint8_t state; /* enum ledger_state */
     union {
         struct { /* LEDGER_LIVE */
             uint8_t

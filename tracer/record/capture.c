@@ -11,9 +11,6 @@
 #define FRAMES_AT_ONCE 64u
 _Static_assert(FRAMES_AT_ONCE < FRAMES_MORE, "there is room for some calls, too");
 
-/* A rough capture looks at what led to so many frames of the last stack. */
-#define ROUGH_KNOWN 7u
-
 struct code_object capture_self;
 
 void capture_start(const struct code_object *library)
@@ -191,40 +188,69 @@ static inline uint32_t last_site(struct context *context)
     return frame->site;
 }
 
+/* The first that is unused, so that most are found where they are looked for first; or any. */
+static INLINE struct known_call *place_for_call(struct context *context, const struct record_caller *from)
+{
+    struct known_call *calls = record_calls(context, from);
+
+    for (uint32_t way = 0; way < CALL_WAYS; way++)
+        if (calls[way].version == 0)
+            return &calls[way];
+    return &calls[context->calls_kept++ % CALL_WAYS];
+}
+
 /* The last stack's inner end, from last[base - 1] inward, as a call that was captured. */
 static INLINE void keep_call(struct context *context, const struct record_caller *from, uint32_t base,
                              uint32_t site)
 {
-    const struct last_frame *last = &context->last[base - 1],
-                            *inner = &context->last[context->last_count - 1];
-    uint32_t first = words_to(context, base - 1), count = inner->words_end - first;
-    struct known_call *call = record_calls(context, from) + context->calls_kept++ % CALL_WAYS;
-
-    if (last == inner)
-        count = 0;
+    const struct last_frame *inner = &context->last[context->last_count - 1],
+                            *last = &context->last[base - 1];
+    uint32_t first = last->words_out, count = inner->words_out - first;
     if (count > CALL_WORDS || inner->exact)
         return;
+    struct known_call *call = place_for_call(context, from);
     call->ip = from->ip;
     call->rsp = from->rsp;
     call->rbp = from->rbp;
+    call->version = context->version;
+    call->outer = context->words + first - 1;
+    call->tally = tally_seen(&context->tally, site);
+    call->site = site;
+    call->base = base;
     call->base_path = last->path;
     call->base_rsp = last->rsp;
     call->base_rbp = last->rbp;
-    call->site = site;
-    call->base = base;
     call->frames = (uint16_t)(context->last_count - base);
     call->count = (uint8_t)count;
     call->needs_rbp = inner->needs_rbp;
     for (uint32_t i = 0; i < count; i++)
-        call->words[i] = context->words[first + i];
+        call->words[i] = context->words[inner->words_out - 1 - i];
+    for (uint32_t i = count; i < CALL_WORDS_LEAST; i++)
+        call->words[i] = capture_always(context);
+}
+
+/* There is no more room inward of what is known: then all of it is walked anew, of which no more is kept than is needed. */
+static INLINE bool leaves_no_room(const struct walk *walk)
+{
+    struct context *context = walk->context;
+
+    if (walk->base + walk->fresh <= context->frames_max || context->last_count == 0)
+        return false;
+    context->last_count = 0;
+    return true;
 }
 
 static INLINE uint32_t capture_once(struct context *context, const struct record_caller *from)
 {
     struct walk walk;
-    begin(&walk, context, from);
-    bool from_library = walk.rsp != from->rsp;
-    walk_to_known(&walk);
+    bool from_library;
+
+    context->version++;
+    do {
+        begin(&walk, context, from);
+        from_library = walk.rsp != from->rsp;
+        walk_to_known(&walk);
+    } while (__builtin_expect(leaves_no_room(&walk), 0));
 
     /* What lies inside of the base is gone: it would only be passed by. Its own words are of a frame that is. */
     context->last_count = walk.end == WALK_MET && walk.fresh == 0 ? walk.base : 0;
@@ -257,32 +283,6 @@ __attribute__((noinline)) uint32_t capture_quickly(struct context *context, cons
     return capture_now(context, from);
 }
 
-/* Inward of frame last[base - 1], whose nearest callers are looked at. 0: they are others. */
-static INLINE uint32_t rough_site(const struct context *context, uint32_t base, uint32_t frames,
-                                  uint32_t site, uint32_t *ret_frames)
-{
-    uint32_t unused;
-
-    if (!is_unchanged(context, base, ROUGH_KNOWN, &unused))
-        return 0;
-    *ret_frames = base > ROUGH_KNOWN + 1 ? frames + 1 + ROUGH_KNOWN : 0;
-    return site;
-}
-
-uint32_t capture_roughly(struct context *context, const struct record_caller *from, uint32_t *ret_frames)
-{
-    const struct known_call *call = record_find_call(context, from);
-
-    if (__builtin_expect(call != NULL, 1)) {
-        uint32_t site = rough_site(context, call->base, call->frames, call->site, ret_frames);
-
-        if (__builtin_expect(site != 0, 1))
-            return site;
-    }
-    *ret_frames = 0;
-    return capture_now(context, from);
-}
-
 /* --- record.h ------------------------------------------------------------------------------------------------- */
 
 /* Tests: is it what a whole walk by libunwind alone finds? */
@@ -307,6 +307,7 @@ static COLD uint32_t capture_slowly(struct context *context, uint32_t site)
     return site;
 }
 
+/* From a place that is not known, or below other callers. */
 uint32_t record_capture_anew(const struct record_caller *from)
 {
     struct context *context = context_get();
@@ -321,34 +322,14 @@ uint32_t record_capture_anew(const struct record_caller *from)
     return site;
 }
 
-uint32_t record_check_known(uint32_t site)
-{
-    return capture_slowly(context_of_this_thread(), site);
-}
-
 uint32_t record_capture(const struct record_caller *from)
 {
-    return record_capture_hot(from);
-}
+    struct context *context = context_of_this_thread();
+    struct known_call *call = context ? record_known(context, from) : NULL;
 
-static COLD uint32_t capture_freer_slowly(struct context *context)
-{
-    int saved = errno;
-    uint32_t site = capture_in_full(context, RECORD_FREE_DEPTH, true);
-
-    errno = saved;
-    return site;
-}
-
-struct record_freer record_capture_free(const struct record_caller *from)
-{
-    struct record_freer freer = {SITE_END_NO_STACK, 0};
-    struct context *context = context_get();
-
-    if (__builtin_expect(!context, 0))
-        return freer;
-    freer.site = capture_roughly(context, from, &freer.frames);
-    if (__builtin_expect(freer.site == 0, 0))
-        freer.site = capture_freer_slowly(context);
-    return freer;
+    if (!call)
+        return record_capture_anew(from);
+    if (!call->tally && !record_hot.selective)
+        call->tally = tally_of(&context->tally, call->site);
+    return __builtin_expect(record_hot.check_stacks, 0) ? capture_slowly(context, call->site) : call->site;
 }

@@ -44,9 +44,8 @@ void capture_start(const struct code_object *self);
 /* The site of the stack whose innermost frame is `from`, a caller's; the library's own frames are left out. 0 when it
  * cannot be had so, but only by capture_in_full(). Takes some hundred bytes of stack. */
 uint32_t capture_quickly(struct context *context, const struct record_caller *from);
-/* The same, of which only so many innermost frames as *ret_frames says are sure: 0 says all. For a free, which mostly
- * belongs to the last allocation's neighbourhood. */
-uint32_t capture_roughly(struct context *context, const struct record_caller *from, uint32_t *ret_frames);
+/* The site of its innermost RECORD_FREE_DEPTH frames; 0 likewise. */
+uint32_t capture_freer(struct context *context, const struct record_caller *from);
 /* The same by a whole walk with libunwind's steps for every frame, or `by_rules`; the innermost `most` frames. */
 uint32_t capture_in_full(struct context *context, uint32_t most, bool by_rules);
 /* Any walk of the caller's stack: ip and registers of the request are filled in. */

@@ -4,8 +4,7 @@
 
 /* --- sites ------------------------------------------------------------------------------------------------ */
 
-/* Of a frame seen for the first time in a stack that was, or not. */
-static uint32_t site_of(struct context *context, uint64_t path, uint64_t ip, uint32_t parent)
+uint32_t capture_site_of(struct context *context, uint64_t path, uint64_t ip, uint32_t parent)
 {
     uint32_t site = sites_known(path);
 
@@ -20,7 +19,7 @@ COLD uint32_t capture_make_site(struct context *context, enum site_end end)
         struct last_frame *frame = &context->last[i];
 
         if (frame->site == 0)
-            frame->site = site_of(context, frame->path, shown_ip(frame), site);
+            frame->site = capture_site_of(context, frame->path, shown_ip(frame), site);
         site = frame->site;
     }
     return site;
@@ -40,7 +39,7 @@ uint32_t capture_cut_site(struct context *context)
     path = sites_path_of_end(SITE_END_CUT);
     for (uint32_t i = 0; i < LIMIT && site != SITE_END_NO_STACK; i++) {
         path = sites_path(path, shown_ip(&frame[i]));
-        site = site_of(context, path, shown_ip(&frame[i]), site);
+        site = capture_site_of(context, path, shown_ip(&frame[i]), site);
     }
     return site;
 }
@@ -103,7 +102,7 @@ static uint32_t site_of_frames(struct context *context, enum site_end end)
     uint64_t path = sites_path_of_end(site);
     while (count-- > 0 && site != SITE_END_NO_STACK) {
         path = sites_path(path, context->frames[count]);
-        site = site_of(context, path, context->frames[count], site);
+        site = capture_site_of(context, path, context->frames[count], site);
     }
     return site;
 }

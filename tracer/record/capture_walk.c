@@ -14,6 +14,7 @@ COLD bool capture_refresh_now(struct context *context, uint32_t now)
     context->last_count = 0;
     context->low = context->high = 0;
     memset(context->calls, 0, sizeof(context->calls));
+    memset(context->frees, 0, sizeof(context->frees));
     context->unwinder->forget(context->state, now);
     context->epoch = now;
     return true;

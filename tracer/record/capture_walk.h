@@ -42,6 +42,12 @@ static inline bool refresh(struct context *context)
 
 uint32_t capture_module_of(struct context *context, uint64_t ip);
 
+/* A word that is the same at any time. */
+static INLINE struct unwind_word capture_always(const struct context *context)
+{
+    return (struct unwind_word){(uintptr_t)&context->never, 0};
+}
+
 /* --- sites: capture_sites.c ------------------------------------------------------------------------------------ */
 
 /* A return address, or what is told like one. */
@@ -50,6 +56,8 @@ static inline uint64_t shown_ip(const struct last_frame *frame)
     return frame->ip + frame->exact;
 }
 
+/* Of a frame that may have been seen before; path and parent are its stack's. */
+uint32_t capture_site_of(struct context *context, uint64_t path, uint64_t ip, uint32_t parent);
 /* Of the last stack as it is kept, all of it, which was not seen before. */
 uint32_t capture_make_site(struct context *context, enum site_end end);
 /* Of its innermost frames alone, as many as a stack may have. */

@@ -137,8 +137,9 @@ static struct context *new_context(void)
     made->unwinder = unwinder;
     made->words[0] = (struct unwind_word){(uintptr_t)&made->never, 1};
     made->end_words = 1;
+    made->version = 1;
     made->state = unwinder->new_state(own_block);
-    if (!made->state || !tally_start(&made->tally))
+    if (!made->state || !tally_start(&made->tally, &made->version))
         return NULL;
     platform_lock(&lock);
     made->next = all;

@@ -79,19 +79,45 @@ struct known_rule {
 
 /* A call that was captured, inward of a frame that may still be on the last stack: where it was made, the words that led from
  * there to that frame, and the site of all of it. */
-#define KNOWN_CALLS_LOG 7u
-#define CALL_WORDS      8u
+#define KNOWN_CALLS_LOG  7u
+#define CALL_WORDS       10u
+#define CALL_WORDS_LEAST 3u
 struct known_call {
-    uint64_t ip, rsp, rbp;                  /* of the caller's frame */
-    uint64_t base_path, base_rsp, base_rbp; /* of the frame that it is inward of */
+    /* Looked at by every call from there. */
+    uint64_t ip, rsp, rbp;           /* of the caller's frame */
+    uint64_t version;                /* of the context: then `outer` and `tally` were right. 0: unused */
+    const struct unwind_word *outer; /* of those that led outward from the base, the first */
+    struct site_tally *tally;        /* the site's */
     uint32_t site;
-    uint32_t base;   /* last[base - 1], if that is still it; 0: unused */
+    uint32_t base;   /* last[base - 1] is the frame that it is inward of */
     uint16_t frames; /* inward of that */
-    uint8_t count;   /* of words */
-    bool needs_rbp;  /* rbp is a part of the place */
+    uint8_t
+        count; /* of words, the innermost first; there are CALL_WORDS_LEAST, if need be such as are always the same */
+    bool needs_rbp; /* rbp is a part of the place */
+    uint32_t unused;
     struct unwind_word words[CALL_WORDS];
+    /* The base as it was: by that it is known again when the last stack has changed. */
+    uint64_t base_path, base_rsp, base_rbp;
+    uint64_t unused_too;
 };
-_Static_assert(sizeof(struct known_call) == 192, "three lines");
+_Static_assert(sizeof(struct known_call) == 256, "found by a shift");
+
+/* A free that was captured: the words that led to its nearest callers. They say by themselves that those are as they were,
+ * whatever the last stack is by now. */
+#define KNOWN_FREES_LOG  7u
+#define FREE_WAYS        4u
+#define FREE_WORDS       13u
+#define FREE_WORDS_LEAST (RECORD_FREE_DEPTH - 1)
+struct known_free {
+    uint64_t ip, rsp, rbp; /* of the caller's frame; ip is 0: unused */
+    uint32_t site;
+    uint8_t count;  /* of words, the innermost first; there are FREE_WORDS_LEAST, as with calls */
+    bool needs_rbp; /* rbp is a part of the place */
+    uint16_t unused;
+    struct unwind_word words[FREE_WORDS];
+    uint64_t unused_too[2];
+};
+_Static_assert(sizeof(struct known_free) == 256, "found by a shift");
 
 struct context {
     struct tally tally;   /* of all threads that had this context; owner only */
@@ -102,6 +128,7 @@ struct context {
     void *state;          /* the backend's; owner only */
     struct module_cache modules;
     uint32_t captures; /* check_stacks counts them */
+    uint64_t version;  /* counted up before `last` changes, and when the tally moves. Never 0 */
     struct sample_state sample;
     char *stack_top;
     const struct unwinder *unwinder;
@@ -120,7 +147,8 @@ struct context {
     struct unwind_word *words;
     struct known_rule rules[1u << KNOWN_RULES_LOG];
     struct known_call calls[1u << KNOWN_CALLS_LOG][CALL_WAYS];
-    uint32_t calls_kept; /* counted: which way is next */
+    struct known_free frees[1u << KNOWN_FREES_LOG][FREE_WAYS];
+    uint32_t calls_kept; /* counted, with the frees: which way is next */
     /* Of the capture going on: its new frames, innermost first. */
     struct fresh_frame *fresh;
     struct unwind_word *fresh_words;

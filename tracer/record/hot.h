@@ -36,16 +36,19 @@ void record_begin_own_trace(void) __attribute__((visibility("hidden")));
 /* The epoch is 0: this is a child that was forked past all handlers. Its tables are made its own. */
 void record_unseen_fork(void) __attribute__((visibility("hidden")));
 
-/* check_stacks: the site, which is to be the right one. */
-uint32_t record_check_known(uint32_t site) __attribute__((visibility("hidden")));
-
-/* As record_capture(), of which it is the rest. */
-uint32_t record_capture_anew(const struct record_caller *from) __attribute__((visibility("hidden")));
+static inline uint64_t record_hash(const struct record_caller *from)
+{
+    return (from->ip + (from->rsp << 29)) * 0x9e3779b97f4a7c15u;
+}
 
 static inline struct known_call *record_calls(struct context *context, const struct record_caller *from)
 {
-    uint64_t hash = from->ip * 0x9e3779b97f4a7c15u ^ from->rsp * 0xd1342543de82ef95u;
-    return context->calls[hash >> (64 - KNOWN_CALLS_LOG)];
+    return context->calls[record_hash(from) >> (64 - KNOWN_CALLS_LOG)];
+}
+
+static inline struct known_free *record_frees(struct context *context, const struct record_caller *from)
+{
+    return context->frees[record_hash(from) >> (64 - KNOWN_FREES_LOG)];
 }
 
 static inline bool record_is_same_word(const struct unwind_word *word)
@@ -53,22 +56,40 @@ static inline bool record_is_same_word(const struct unwind_word *word)
     return stack_word_at(word->at) == word->value;
 }
 
-/* The call was made from this place before, inward of a frame that is still on the last stack, and what led there is as it
- * was. Of that frame's own callers nothing is known yet. */
-static inline bool record_is_call(const struct context *context, const struct known_call *call,
-                                  const struct record_caller *from)
+/* The last stack has changed, or where tallies are, since the call was looked at: is its base still there? */
+static inline bool record_renew_call(struct context *context, struct known_call *call)
 {
-    if (call->ip != from->ip || call->rsp != from->rsp || call->base - 1 >= context->last_count)
+    if (call->base - 1 >= context->last_count)
         return false;
     const struct last_frame *base = &context->last[call->base - 1];
     if (base->path != call->base_path || base->rsp != call->base_rsp ||
-        (call->needs_rbp && call->rbp != from->rbp) || (base->needs_rbp && base->rbp != call->base_rbp))
+        (base->needs_rbp && base->rbp != call->base_rbp))
         return false;
-    /* The innermost first: each lies where a walk would read, if all before it are the same. */
-    const struct unwind_word *word = call->words + call->count;
-    while (word != call->words && record_is_same_word(word - 1))
-        word--;
-    return word == call->words;
+    call->outer = context->words + base->words_out - 1;
+    call->tally = tally_seen(&context->tally, call->site);
+    call->version = context->version;
+    return true;
+}
+
+/* The call was made from this place before, inward of a frame that is still on the last stack, and what led there is as it
+ * was. Of that frame's own callers nothing is known yet. */
+static inline bool record_is_call(struct context *context, struct known_call *call,
+                                  const struct record_caller *from)
+{
+    if (call->ip != from->ip || call->rsp != from->rsp || (call->needs_rbp && call->rbp != from->rbp))
+        return false;
+    if (__builtin_expect(call->version != context->version, 0) && !record_renew_call(context, call))
+        return false;
+    /* The innermost first: each lies where a walk would read, if all before it are the same. Always so many, that the
+     * processor can tell how it goes on. */
+    const struct unwind_word *word = call->words;
+    for (unsigned i = 0; i < CALL_WORDS_LEAST; i++)
+        if (!record_is_same_word(&word[i]))
+            return false;
+    for (unsigned i = CALL_WORDS_LEAST; __builtin_expect(i < call->count, 0); i++)
+        if (!record_is_same_word(&word[i]))
+            return false;
+    return true;
 }
 
 static inline struct known_call *record_find_call(struct context *context, const struct record_caller *from)
@@ -82,21 +103,51 @@ static inline struct known_call *record_find_call(struct context *context, const
     return NULL;
 }
 
-/* From a place that is known, below callers that are all the same. words[0] is never the same (context.h). */
-static inline uint32_t record_capture_hot(const struct record_caller *from)
+/* All callers of its base are as they were. words[0] is never the same (context.h). */
+static inline bool record_is_stack(const struct context *context, const struct known_call *call)
 {
-    struct context *context = context_of_this_thread();
-    if (__builtin_expect(context == NULL, 0))
-        return record_capture_anew(from);
-    const struct known_call *call = record_find_call(context, from);
-    if (__builtin_expect(call == NULL, 0))
-        return record_capture_anew(from);
-    const struct unwind_word *word = context->words + context->last[call->base - 1].words_out - 1;
-    while (record_is_same_word(word))
-        word--;
-    if (__builtin_expect(word != context->words, 0))
-        return record_capture_anew(from);
-    return __builtin_expect(record_hot.check_stacks, 0) ? record_check_known(call->site) : call->site;
+    const struct unwind_word *word = call->outer;
+    for (;; word -= 4) {
+        if (!record_is_same_word(word))
+            return word == context->words;
+        if (!record_is_same_word(word - 1))
+            return word - 1 == context->words;
+        if (!record_is_same_word(word - 2))
+            return word - 2 == context->words;
+        if (!record_is_same_word(word - 3))
+            return word - 3 == context->words;
+    }
+}
+
+/* From a place that is known, below callers that are all the same; or NULL. */
+static inline struct known_call *record_known(struct context *context, const struct record_caller *from)
+{
+    struct known_call *call = record_find_call(context, from);
+    return __builtin_expect(call != NULL && record_is_stack(context, call), 1) ? call : NULL;
+}
+
+static inline bool record_is_free(const struct known_free *free, const struct record_caller *from)
+{
+    if (free->ip != from->ip || free->rsp != from->rsp || (free->needs_rbp && free->rbp != from->rbp))
+        return false;
+    for (unsigned i = 0; i < FREE_WORDS_LEAST; i++)
+        if (!record_is_same_word(&free->words[i]))
+            return false;
+    for (unsigned i = FREE_WORDS_LEAST; __builtin_expect(i < free->count, 0); i++)
+        if (!record_is_same_word(&free->words[i]))
+            return false;
+    return true;
+}
+
+/* The same of a free, for which its nearest callers are enough. The context's epoch is modules_epoch(). */
+static inline const struct known_free *record_known_free(struct context *context,
+                                                         const struct record_caller *from)
+{
+    const struct known_free *free = record_frees(context, from);
+    for (unsigned way = 0; way < FREE_WAYS; way++, free++)
+        if (record_is_free(free, from))
+            return free;
+    return NULL;
 }
 
 /* As two words: of fields the compiler makes three times the code. */
@@ -113,18 +164,18 @@ _Static_assert(offsetof(struct ledger_entry, size_high) == 8 && offsetof(struct 
                    offsetof(struct ledger_entry, flags) == 13,
                "record_fill() knows where the fields are");
 
-/* After record_capture(), by the same thread: so there is a context, unless memory is out. */
-static inline void record_block_hot(void *entry, const void *p, uint32_t site, size_t size,
-                                    enum alloc_kind kind, uint8_t flags)
+/* Nothing is to be looked at but what is here: no block is left out, no stack is compared with another walk. */
+static inline bool record_is_plain(const struct context *context)
 {
-    struct context *context = context_of_this_thread();
+    return context != NULL && !record_hot.selective && !record_hot.check_stacks;
+}
 
-    if (__builtin_expect(context == NULL, 0)) {
-        record_block(entry, p, site, size, kind, false);
-        return;
-    }
-    tally_allocated(&context->tally, site, p, size);
-    record_fill(entry, site, size, kind, flags);
+/* A block from a call that record_known() found, which has a tally. */
+static inline void record_block_hot(struct context *context, const struct known_call *call, void *entry,
+                                    const void *p, size_t size, enum alloc_kind kind, uint8_t flags)
+{
+    tally_allocated_here(&context->tally, call->tally, p, size);
+    record_fill(entry, call->site, size, kind, flags);
 }
 
 /* Allocated before this process was forked and began a trace of its own: it is not counted here. */
@@ -133,22 +184,17 @@ static inline bool record_is_uncounted(const struct ledger_entry *entry)
     return entry->generation < record_hot.counted_from;
 }
 
-/* Of a block that no other thread frees at this moment, unless the program is wrong; its entry is LEDGER_LIVE. */
-static inline void record_free_hot(void *entry, const void *p, struct record_freer freer)
+/* Of a block that no other thread frees at this moment, unless the program is wrong; its entry is LEDGER_LIVE, and the
+ * context's epoch is modules_epoch(). */
+static inline void record_free_hot(struct context *context, void *entry, const void *p, uint32_t freer)
 {
     struct ledger_entry *of = entry;
-    struct context *context = context_of_this_thread();
 
-    if (__builtin_expect(context == NULL || record_hot.selective || modules_epoch() == 0, 0)) {
-        (void)record_free(entry, p, freer, false);
-        return;
-    }
     tally_freed(&context->tally, of->site, p, ledger_size(of), record_is_uncounted(of));
     /* First: a fork or a copy in between must not find a live block whose generation is a part of something else. */
     __atomic_store_n(&of->state, LEDGER_FREED, __ATOMIC_RELEASE);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    of->free_frames = freer.frames & 31u;
-    of->free_site = freer.site;
+    of->free_site = freer;
 }
 
 #endif

@@ -125,19 +125,13 @@ static inline void count_free(const struct ledger_entry *was, const void *p, boo
     }
 }
 
-static inline void name_freer(struct ledger_entry *entry, struct record_freer freer)
-{
-    entry->free_frames = freer.frames & 31u;
-    entry->free_site = freer.site;
-}
-
 /* An exchange: of two threads that free the same block one is the first. */
 static enum ledger_state exchange_state(struct ledger_entry *entry)
 {
     return (enum ledger_state)__atomic_exchange_n(&entry->state, LEDGER_FREED, __ATOMIC_ACQ_REL);
 }
 
-bool record_free(void *entry, const void *p, struct record_freer freer, bool nested)
+bool record_free(void *entry, const void *p, uint32_t freer, bool nested)
 {
     struct ledger_entry *of = entry;
     enum ledger_state was = of ? exchange_state(of) : LEDGER_NEVER;
@@ -146,11 +140,11 @@ bool record_free(void *entry, const void *p, struct record_freer freer, bool nes
         return false;
     count_free(was == LEDGER_LIVE ? of : NULL, p, nested);
     if (of)
-        name_freer(of, freer);
+        of->free_site = freer;
     return true;
 }
 
-bool record_claim(void *entry, struct record_freer freer, struct ledger_entry *ret_was)
+bool record_claim(void *entry, uint32_t freer, struct ledger_entry *ret_was)
 {
     struct ledger_entry *of = entry;
 
@@ -161,7 +155,7 @@ bool record_claim(void *entry, struct record_freer freer, struct ledger_entry *r
     ret_was->state = (uint8_t)exchange_state(of);
     if (ret_was->state == LEDGER_FREED)
         return false;
-    name_freer(of, freer);
+    of->free_site = freer;
     return true;
 }
 

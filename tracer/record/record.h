@@ -57,14 +57,12 @@ static inline __attribute__((always_inline)) struct record_caller record_caller(
  * worst a site that says "no stack". Preserves errno. Stack use on the caller's stack is small: what needs more runs on a
  * stack of the recorder's own. */
 uint32_t record_capture(const struct record_caller *from);
+/* The same where it is known that the stack is not known. */
+uint32_t record_capture_anew(const struct record_caller *from);
 
-/* The same for a free, where it is enough to say who it was: only so many innermost frames as `frames` says are sure; 0:
- * all. A site of 0: not known. */
-struct record_freer {
-    uint32_t site, frames;
-};
-#define RECORD_FREE_DEPTH 12u
-struct record_freer record_capture_free(const struct record_caller *from);
+/* The same for a free, where the innermost RECORD_FREE_DEPTH frames are enough. */
+#define RECORD_FREE_DEPTH 7u
+uint32_t record_capture_free(const struct record_caller *from);
 
 /* Is this one recorded, where not all are? Once a block. If not, its site is RECORD_NO_SITE: it has an entry all the same,
  * and is counted nowhere. */
@@ -80,13 +78,13 @@ void record_pause(bool paused);
  * What the entry holds of a block before it is of no account, but for LEDGER_GUARDED in one that is LEDGER_LIVE. */
 void record_block(void *entry, const void *p, uint32_t site, size_t size, enum alloc_kind kind, bool nested);
 
-/* Mark it freed, by that stack; site and size stay readable. false: it was marked already, and nothing has changed. entry
+/* Mark it freed, by that stack (0: not known); site and size stay readable. false: it was marked already, and nothing has changed. entry
  * may be NULL. */
-bool record_free(void *entry, const void *p, struct record_freer freer, bool nested);
+bool record_free(void *entry, const void *p, uint32_t freer, bool nested);
 
 /* The same for a block that is to be resized, which may fail: marked, and what the entry was is kept. Then, if it was,
  * record_claimed(); if not, the caller puts the entry back. */
-bool record_claim(void *entry, struct record_freer freer, struct ledger_entry *ret_was);
+bool record_claim(void *entry, uint32_t freer, struct ledger_entry *ret_was);
 void record_claimed(const struct ledger_entry *was, bool nested);
 /* An allocation that could not be recorded (the recorder was busy in this thread). */
 void record_missed(void);

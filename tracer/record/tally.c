@@ -14,7 +14,7 @@ static size_t table_size(uint64_t capacity)
 }
 
 /* The first table lies behind the list's entry. */
-bool tally_start(struct tally *tally)
+bool tally_start(struct tally *tally, uint64_t *version)
 {
     unsigned char *made = trace_take(sizeof(struct site_tally) + table_size(FIRST_CAPACITY));
 
@@ -24,6 +24,7 @@ bool tally_start(struct tally *tally)
         .shared = (struct thread_tallies *)(void *)made,
         .table = (struct tally_table *)(void *)(made + sizeof(struct site_tally)),
         .shift = 32 - FIRST_CAPACITY_LOG,
+        .version = version,
     };
     tally->table->capacity = FIRST_CAPACITY;
     tally->shared->table = (uintptr_t)tally->table;
@@ -56,6 +57,7 @@ static bool grow(struct tally *tally)
         made; /* first: a handler that leaves in between may find less, but nothing outside of it */
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     tally->shift--;
+    ++*tally->version;
     __atomic_store_n(&tally->shared->table, (uintptr_t)made, __ATOMIC_RELEASE);
     if (old->capacity != FIRST_CAPACITY)
         trace_give(old, table_size(old->capacity));

@@ -24,10 +24,11 @@ struct tally {
     uint32_t shift; /* of a site's 32-bit hash */
     uint32_t used;
     const void *newest; /* the block that the thread allocated last, not freed since; or NULL */
+    uint64_t *version;  /* counted up when the table moves: for who keeps addresses in it */
 };
 
 /* false: no memory. */
-bool tally_start(struct tally *tally);
+bool tally_start(struct tally *tally, uint64_t *version);
 struct site_tally *tally_find(struct tally *tally, uint32_t site);
 void tally_forget(struct tally *tally); /* all that was counted */
 
@@ -44,24 +45,45 @@ static inline struct site_tally *tally_of(struct tally *tally, uint32_t site)
     return __builtin_expect(first->site == site, 1) ? first : tally_find(tally, site);
 }
 
+/* Its tally if there is one. */
+static inline struct site_tally *tally_seen(const struct tally *tally, uint32_t site)
+{
+    uint64_t last = tally->table->capacity - 1;
+
+    for (uint32_t at = site * 0x9e3779b1u >> tally->shift;; at++) {
+        struct site_tally *there = &tally->table->tally[at & last];
+
+        if (there->site == site || there->site == 0)
+            return there->site == site ? there : NULL;
+    }
+}
+
 /* A sampled block, with the weight that it has. */
 void tally_sampled(struct tally *tally, uint32_t site, const void *p, const struct sample_weight *weight,
                    bool freed);
 
-static inline void tally_allocated(struct tally *tally, uint32_t site, const void *p, size_t size)
+/* `of` is the site's. */
+static inline void tally_allocated_here(struct tally *tally, struct site_tally *of, const void *p,
+                                        size_t size)
 {
-    struct site_tally *of = tally_of(tally, site);
-
     tally->newest = p;
-    if (__builtin_expect(!of, 0)) {
-        tally_add(&tally->shared->allocations, 1);
-        return;
-    }
     uint64_t bytes = of->bytes + size;
     __atomic_store_n(&of->bytes, bytes, __ATOMIC_RELAXED);
     tally_add(&of->allocations, 1);
     if ((int64_t)(bytes - of->freed_bytes) > (int64_t)of->peak)
         __atomic_store_n(&of->peak, bytes - of->freed_bytes, __ATOMIC_RELAXED);
+}
+
+static inline void tally_allocated(struct tally *tally, uint32_t site, const void *p, size_t size)
+{
+    struct site_tally *of = tally_of(tally, site);
+
+    if (__builtin_expect(of != NULL, 1)) {
+        tally_allocated_here(tally, of, p, size);
+        return;
+    }
+    tally->newest = p;
+    tally_add(&tally->shared->allocations, 1);
 }
 
 static inline void tally_freed(struct tally *tally, uint32_t site, const void *p, size_t size, bool uncounted)

@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What most recorded calls are: a block of the thread's own heap, by a stack that is known (tracer/record/hot.h).
+ *
+ *   the last stack's words --> site, tally --> pop --> the block's entry
+ *
+ * They are leaves: what they do not serve is left as it was, and ends with a jump to the slow path (recorded.c), which sees
+ * the same caller. "inside" and `outer` are up meanwhile, as there; and they are ALLOC_FAST functions, so that a handler that
+ * cannot wait is served from elsewhere (signals.h).
+ */
+#include "preload/recorded_parts.h"
+
+#include <string.h>
+
+#define FAST __attribute__((noinline, flatten)) ALLOC_FAST_SELDOM
+
+/* --- from here to there, handlers wait and nobody parks ---------------------------------------------------------- */
+
+ALLOC_INSIDE void begin(void)
+{
+    thread_flags.outer = (uintptr_t)__builtin_frame_address(0);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    thread_flags.inside = 1;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+/* true: something waits. Then parked() is due. */
+ALLOC_INSIDE bool end(void)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    thread_flags.outer = 0;
+    thread_flags.inside = 0;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    return __builtin_expect(thread_flags.parked != 0, 0);
+}
+
+static __attribute__((noinline)) void *parked(void *p)
+{
+    freeze_park_here();
+    return p;
+}
+
+/* Nothing was done. What waits is let in by the slow path, as it leaves. */
+ALLOC_INSIDE void back_out(void)
+{
+    (void)end();
+}
+
+/* The last free of a pool's. */
+static __attribute__((noinline)) void settle(struct pool *pool)
+{
+    alloc_settle_ledgered(pool);
+    if (end())
+        freeze_park_here();
+}
+
+static __attribute__((noinline)) void *settle_and_return(struct pool *pool, void *p)
+{
+    settle(pool);
+    return p;
+}
+
+/* The thread's context, or NULL: the slow path is asked. */
+ALLOC_INSIDE struct context *plain_context(void)
+{
+    struct context *context = context_of_this_thread();
+    bool plain = (thread_flags.inside | thread_flags.special) == 0;
+    return __builtin_expect(plain && record_is_plain(context), 1) ? context : NULL;
+}
+
+/* The block's address may be left over in a vector register, where a look at a running thread would take it for a
+ * reference. */
+ALLOC_INSIDE void forget_vector(void)
+{
+    __asm__ volatile("pxor %%xmm0, %%xmm0" ::: "xmm0");
+}
+
+/* --- allocating --------------------------------------------------------------------------------------------------- */
+
+enum way {
+    WAY_FAST,
+    WAY_ANEW, /* the stack is not known */
+    WAY_SLOW,
+};
+
+/* WAY_FAST: *ret is a block, and begin() is in force. Otherwise nothing was done. */
+ALLOC_INSIDE enum way take(const struct record_caller *caller, size_t size, enum alloc_kind kind, void **ret)
+{
+    struct context *context = plain_context();
+    if (__builtin_expect(!context, 0))
+        return WAY_SLOW;
+    begin();
+    void *entry, *p;
+    const struct known_call *call = record_known(context, caller);
+    if (__builtin_expect(!call, 0)) {
+        back_out();
+        return WAY_ANEW;
+    }
+    if (__builtin_expect(!call->tally || (p = alloc_take_ledgered(size, &entry)) == NULL, 0)) {
+        back_out();
+        return WAY_SLOW;
+    }
+    record_block_hot(context, call, entry, p, size, kind, delete_is_from_new(caller->ip) ? LEDGER_NEW : 0);
+    *ret = p;
+    return WAY_FAST;
+}
+
+/* The same where the stack has to be taken; then the rest is as fast, if it can be. */
+static __attribute__((noinline)) ALLOC_FAST_SELDOM void *allocate_anew(size_t size, enum alloc_kind kind)
+{
+    struct record_caller caller = record_caller();
+    begin();
+    uint32_t site = record_capture_anew(&caller);
+    void *entry = NULL, *p = alloc_take_ledgered(size, &entry);
+    if (!p)
+        p = allocate_block(kind, size, 0, &entry);
+    if (p) {
+        record_block(entry, p, site, size, kind, false);
+        if (entry && delete_is_from_new(caller.ip))
+            ((struct ledger_entry *)entry)->flags |= LEDGER_NEW;
+    }
+    forget_vector();
+    if (end())
+        freeze_park_here();
+    if (p && kind == KIND_CALLOC)
+        memset(p, 0, size);
+    return p ? p : out_of_memory();
+}
+
+static __attribute__((noinline)) void *allocate_otherwise(size_t size, enum alloc_kind kind, enum way way)
+{
+    return way == WAY_ANEW ? allocate_anew(size, kind) : allocate(size, kind, 0);
+}
+
+FAST void *malloc_recorded(size_t size)
+{
+    struct record_caller caller = record_caller();
+    void *p;
+    enum way way = take(&caller, size, KIND_MALLOC, &p);
+    if (__builtin_expect(way != WAY_FAST, 0))
+        return allocate_otherwise(size, KIND_MALLOC, way);
+    forget_vector();
+    return end() ? parked(p) : p;
+}
+
+FAST void *calloc_recorded(size_t size)
+{
+    struct record_caller caller = record_caller();
+    void *p;
+    enum way way = take(&caller, size, KIND_CALLOC, &p);
+    if (__builtin_expect(way != WAY_FAST, 0))
+        return allocate_otherwise(size, KIND_CALLOC, way);
+    forget_vector();
+    return memset(end() ? parked(p) : p, 0, size);
+}
+
+/* --- freeing ------------------------------------------------------------------------------------------------------- */
+
+/* Who frees, if that is asked for. false: it is not known. */
+ALLOC_INSIDE bool name_freer(struct context *context, const struct record_caller *caller, uint32_t *ret_freer)
+{
+    *ret_freer = 0;
+    if (!face_state.free_stacks)
+        return true;
+    const struct known_free *free = record_known_free(context, caller);
+    if (__builtin_expect(!free, 0))
+        return false;
+    *ret_freer = free->site;
+    return true;
+}
+
+/* A block of the thread's own that is live, and whose free is counted here; or a pool of NULL. */
+ALLOC_INSIDE struct alloc_ledgered find_own(const struct context *context, const void *p)
+{
+    struct alloc_ledgered found = alloc_find_ledgered(p);
+    if (__builtin_expect(found.pool && (((const struct ledger_entry *)found.entry)->state != LEDGER_LIVE ||
+                                        context->epoch != modules_epoch()),
+                         0))
+        found.pool = NULL;
+    return found;
+}
+
+/* The rest of a free, begin() is in force. */
+ALLOC_INSIDE void give_back(const struct alloc_ledgered *found, void *p)
+{
+    if (__builtin_expect(!alloc_give_ledgered(found, p), 0))
+        settle(found->pool);
+    else if (end())
+        freeze_park_here();
+}
+
+ALLOC_INSIDE enum way give(const struct record_caller *caller, void *p, enum release_call call)
+{
+    struct context *context = plain_context();
+    if (__builtin_expect(!context, 0))
+        return WAY_SLOW;
+    struct alloc_ledgered found = find_own(context, p);
+    uint32_t freer;
+    if (__builtin_expect(!found.pool || delete_is_mismatch(call, found.entry), 0))
+        return WAY_SLOW;
+    begin();
+    if (__builtin_expect(!name_freer(context, caller, &freer), 0)) {
+        back_out();
+        return WAY_ANEW;
+    }
+    record_free_hot(context, found.entry, p, freer);
+    give_back(&found, p);
+    return WAY_FAST;
+}
+
+/* Where the stack has to be taken: p is what give() has seen. */
+static __attribute__((noinline)) ALLOC_FAST_SELDOM void free_anew(void *p)
+{
+    struct record_caller caller = record_caller();
+    struct context *context = context_of_this_thread();
+    begin();
+    uint32_t freer = record_capture_free(&caller);
+    struct alloc_ledgered found = alloc_find_ledgered(p);
+    record_free_hot(context, found.entry, p, freer);
+    give_back(&found, p);
+}
+
+FAST void free_recorded(void *p)
+{
+    struct record_caller caller = record_caller();
+    enum way way = give(&caller, p, RELEASE_FREE);
+    if (__builtin_expect(way == WAY_FAST, 1))
+        return;
+    if (way == WAY_ANEW)
+        free_anew(p);
+    else
+        release(p, RELEASE_FREE);
+}
+
+FAST void delete_recorded(void *p, uintptr_t form, uintptr_t a, uintptr_t b)
+{
+    struct record_caller caller = record_caller();
+    enum way way = give(&caller, p, RELEASE_DELETE);
+    if (__builtin_expect(way == WAY_FAST, 1))
+        return;
+    if (way == WAY_ANEW)
+        free_anew(p);
+    else
+        delete_slow(p, form, a, b);
+}
+
+/* --- resizing ------------------------------------------------------------------------------------------------------ */
+
+/* The block becomes one of this call's, where it is. */
+ALLOC_INSIDE void rename_block(struct context *context, const struct known_call *call,
+                               struct ledger_entry *entry, void *p, size_t size)
+{
+    uint8_t flags = entry->flags & LEDGER_IGNORED;
+    tally_freed(&context->tally, entry->site, NULL, ledger_size(entry), record_is_uncounted(entry));
+    record_block_hot(context, call, entry, p, size, KIND_REALLOC, flags);
+}
+
+/* It moved to q, whose entry is `to`. */
+ALLOC_INSIDE void move_block(struct context *context, const struct known_call *call,
+                             struct ledger_entry *entry, struct ledger_entry *to, void *q, size_t size)
+{
+    uint8_t flags = entry->flags & LEDGER_IGNORED;
+    record_free_hot(context, entry, NULL, call->site);
+    record_block_hot(context, call, to, q, size, KIND_REALLOC, flags);
+}
+
+FAST void *realloc_recorded(void *p, size_t size)
+{
+    struct record_caller caller = record_caller();
+    struct context *context = plain_context();
+    struct alloc_ledgered found;
+    if (__builtin_expect(!context || !(found = find_own(context, p)).pool, 0))
+        return reallocate(p, size);
+    begin();
+    const struct known_call *call = record_known(context, &caller);
+    size_t capacity = found.pool->block_size;
+    bool stays = alloc_fits_well(size, capacity);
+    void *q = p, *entry = found.entry;
+    if (__builtin_expect(
+            !call || !call->tally ||
+                (!stays && (q = alloc_take_ledgered(alloc_size_to_grow(size, capacity), &entry)) == NULL),
+            0)) {
+        back_out();
+        return reallocate(p, size);
+    }
+    if (stays) {
+        rename_block(context, call, entry, p, size);
+        return end() ? parked(p) : p;
+    }
+    memcpy(q, p, size < capacity ? size : capacity);
+    move_block(context, call, found.entry, entry, q, size);
+    forget_vector();
+    if (__builtin_expect(!alloc_give_ledgered(&found, p), 0))
+        return settle_and_return(found.pool, q);
+    return end() ? parked(q) : q;
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/* The stack of a free, of which the innermost frames are enough; see capture.h. */
+#include "tracer/record/capture_walk.h"
+
+#include <errno.h>
+
+static INLINE void walk_few(struct walk *walk)
+{
+    bool plain_way = true;
+
+    while (walk->end == WALK_GOES_ON) {
+        struct fresh_frame *frame = &walk->context->fresh[walk->fresh++];
+
+        frame->ip = walk->ip;
+        frame->words_end = walk->words;
+        frame->exact = walk->exact;
+        frame->plain_way = plain_way;
+        frame->from_rbp = frame->keeps_rbp = false;
+        if (walk->fresh == RECORD_FREE_DEPTH) {
+            walk->end = WALK_CUT;
+            return;
+        }
+        step(walk);
+        plain_way = walk->plain;
+        frame->from_rbp = walk->from_rbp;
+        frame->keeps_rbp = walk->keeps_rbp;
+    }
+}
+
+static COLD uint32_t make_site(struct context *context, uint32_t count, uint64_t path, uint32_t end)
+{
+    uint32_t site = end;
+
+    while (count-- > 0 && site != SITE_END_NO_STACK) {
+        uint64_t ip = context->fresh[count].ip + context->fresh[count].exact;
+
+        path = sites_path(path, ip);
+        site = capture_site_of(context, path, ip, site);
+    }
+    return site;
+}
+
+static INLINE uint32_t site_of_walk(const struct walk *walk)
+{
+    const struct fresh_frame *fresh = walk->context->fresh;
+    uint32_t end = walk->end == WALK_CUT    ? SITE_END_CUT
+                   : walk->end == WALK_LAST ? SITE_END_COMPLETE
+                                            : SITE_END_NO_INFO;
+    uint64_t start = sites_path_of_end(end), path = start;
+
+    for (uint32_t i = walk->fresh; i-- > 0;)
+        path = sites_path(path, fresh[i].ip + fresh[i].exact);
+    uint32_t site = sites_known(path);
+    return __builtin_expect(site != 0, 1) ? site : make_site(walk->context, walk->fresh, start, end);
+}
+
+/* The words from..to become the free's next ones. false: there is no room. */
+static INLINE bool keep_words(struct known_free *free, const struct context *context, uint32_t from,
+                              uint32_t to)
+{
+    while (from < to) {
+        if (free->count == FREE_WORDS)
+            return false;
+        free->words[free->count++] = context->fresh_words[from++];
+    }
+    return true;
+}
+
+/* The words that led outward, but rbp's where no step outside begins with it; into an entry that is no one's meanwhile. */
+static INLINE bool keep_way(struct known_free *free, const struct walk *walk)
+{
+    const struct fresh_frame *fresh = walk->context->fresh;
+    bool needs[RECORD_FREE_DEPTH];
+
+    needs[walk->fresh - 1] = fresh[walk->fresh - 1].from_rbp;
+    for (uint32_t i = walk->fresh - 1; i-- > 0;)
+        needs[i] = fresh[i].from_rbp || (needs[i + 1] && fresh[i].keeps_rbp);
+    free->needs_rbp = needs[0];
+    free->count = 0;
+    for (uint32_t i = 1; i < walk->fresh; i++) {
+        uint32_t from = fresh[i - 1].words_end, to = fresh[i].words_end;
+
+        if (fresh[i].plain_way && !needs[i] && to - from == 2)
+            to--;
+        if (!keep_words(free, walk->context, from, to))
+            return false;
+    }
+    return keep_words(free, walk->context, fresh[walk->fresh - 1].words_end, walk->words);
+}
+
+static INLINE void keep(const struct walk *walk, const struct record_caller *from, uint32_t site)
+{
+    struct context *context = walk->context;
+    struct known_free *free = &record_frees(context, from)[context->calls_kept++ % FREE_WAYS];
+
+    free->ip = 0;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (!keep_way(free, walk))
+        return;
+    for (uint32_t i = free->count; i < FREE_WORDS_LEAST; i++)
+        free->words[i] = capture_always(context);
+    free->rsp = from->rsp;
+    free->rbp = from->rbp;
+    free->site = site;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    free->ip = from->ip;
+}
+
+static INLINE uint32_t capture_once(struct context *context, const struct record_caller *from)
+{
+    struct walk walk;
+
+    begin(&walk, context, from);
+    bool from_library = walk.rsp != from->rsp;
+    walk_few(&walk);
+    if (walk.fresh == 0 || walk.end == WALK_FAILED)
+        return 0;
+    uint32_t site = site_of_walk(&walk);
+    if (!from_library)
+        keep(&walk, from, site);
+    return site;
+}
+
+uint32_t capture_freer(struct context *context, const struct record_caller *from)
+{
+    uint32_t site;
+
+    (void)refresh(context);
+    const struct known_free *free = record_known_free(context, from);
+    if (free)
+        return free->site;
+    do
+        site = capture_once(context, from);
+    while (refresh(context));
+    return site;
+}
+
+/* --- record.h ------------------------------------------------------------------------------------------------- */
+
+static COLD uint32_t capture_slowly(struct context *context)
+{
+    int saved = errno;
+    uint32_t site = capture_in_full(context, RECORD_FREE_DEPTH, true);
+
+    errno = saved;
+    return site;
+}
+
+uint32_t record_capture_free(const struct record_caller *from)
+{
+    struct context *context = context_get();
+
+    if (__builtin_expect(!context, 0))
+        return SITE_END_NO_STACK;
+    uint32_t site = capture_freer(context, from);
+    return __builtin_expect(site != 0, 1) ? site : capture_slowly(context);
+}
