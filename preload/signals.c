@@ -51,12 +51,15 @@ static inline bool pc_is_ours(uintptr_t pc)
            pc - load_relaxed(&restorer) < RESTORER_SIZE;
 }
 
+/* Real-time signals keep their order, so they do not wait, but for the one that cancels a thread, after which nothing comes. */
+#define SIGNALS_THAT_WAIT 32
+
 static inline bool may_wait(int signal)
 {
     uint64_t never = kernel_signal_bit(SIGSEGV) | kernel_signal_bit(SIGBUS) | kernel_signal_bit(SIGILL) |
                      kernel_signal_bit(SIGFPE) | kernel_signal_bit(SIGTRAP) | kernel_signal_bit(SIGSYS) |
                      kernel_signal_bit(SIGABRT);
-    return signal < 32 && (never & kernel_signal_bit(signal)) == 0;
+    return signal <= SIGNALS_THAT_WAIT && (never & kernel_signal_bit(signal)) == 0;
 }
 
 /* What waits comes back through the kernel as it came: mask, stack, siginfo. Without SA_SIGINFO there is no
@@ -264,6 +267,21 @@ EXPORT int sigaction(int signal, const struct sigaction *action, struct sigactio
     if (ret_old)
         ret_old->sa_sigaction = handler_of(ret_old->sa_sigaction);
     return 0;
+}
+
+bool signals_adopt(int signal)
+{
+    struct kernel_action action;
+    if (!kernel_action_get(signal, &action))
+        return false;
+    handler_function *there = (handler_function *)(uintptr_t)action.handler;
+    handler_function *ours = trampoline_of(there);
+    if (!is_handler(there))
+        return false;
+    if (ours == there)
+        return handler_of(there) != there;
+    action.handler = (void *)(uintptr_t)ours;
+    return kernel_action_set(signal, &action);
 }
 
 static __sighandler_t install(signal_function *const *function, int signal, __sighandler_t handler)

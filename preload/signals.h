@@ -30,10 +30,15 @@
 #ifndef HEAPTALLY_SIGNALS_H
 #define HEAPTALLY_SIGNALS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Finds the C library's functions: from the constructor. */
 void signals_start(void);
+
+/* The handler of a signal that the C library keeps for itself, entered through us as from now. false: there is none yet, or
+ * the kernel refuses. */
+bool signals_adopt(int signal);
 
 /* Let in what waited for this thread; by thread_leave() and as the allocator releases its last lock. */
 void signals_let_in(void);
