@@ -128,7 +128,8 @@ struct site_tally {
 _Static_assert(sizeof(struct site_tally) == 64, "one line");
 #define TALLY_PARTS 256u
 
-/* Open addressing, at most half full; where a site is looked for first is its number's hash. */
+/* Open addressing, at most half full, or 7/8 where a trace has no room for a larger one; where a site is looked for first
+ * is its number's hash. */
 struct tally_table {
     uint64_t capacity; /* of `tally`, a power of two. Constant */
     uint64_t reserved[7];
@@ -137,7 +138,9 @@ struct tally_table {
 
 /* Of one thread, and those that had its place before it. All of it is written by the thread alone, in recorded calls. */
 struct thread_tallies {
-    uint64_t next; /* address of another one, or 0. Constant once linked */
+    /* Address of another one, or 0, which may become an address later (release): those that found no room in a trace
+     * are the last. */
+    uint64_t next;
     uint64_t
         table; /* address of its struct tally_table. A larger one holds all that the last one held (release) */
     uint64_t allocations; /* without a place in the table, since memory was out */

@@ -186,16 +186,19 @@ static void add_tallies(struct image *image)
     struct thread_tallies thread;
     uint64_t at = root->tallies;
 
+    bool unreadable = false;
     for (uint32_t i = 0; at != 0 && i < THREADS_MAX; i++, at = thread.next) {
-        if (!memory_read(&image->memory, at, &thread, sizeof(thread)) || !add_table(image, thread.table)) {
-            image_note(
-                image,
-                "a thread's tallies cannot be read: there were more allocations and frees than is said");
+        if (!memory_read(&image->memory, at, &thread, sizeof(thread))) {
+            unreadable = true;
             break;
         }
+        unreadable |= !add_table(image, thread.table);
         root->allocations += thread.allocations;
         root->frees += thread.frees;
     }
+    if (unreadable)
+        image_note(image,
+                   "a thread's tallies cannot be read: there were more allocations and frees than is said");
     merge_usages(image);
 }
 

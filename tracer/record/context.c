@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "allocator/platform.h"
+#include "tracer/record/trace.h"
 
 #define CONTEXTS_FIRST 16u /* fewer are not worth a look */
 
@@ -125,6 +126,18 @@ static bool make_room(struct context *context)
     return true;
 }
 
+/* The lock is held. Who reads a trace gets no further than to what is not in it. */
+static void publish(struct thread_tallies *made)
+{
+    uint64_t *at = tallies;
+
+    if (!trace_has(made))
+        while (*at)
+            at = &((struct thread_tallies *)(uintptr_t)*at)->next;
+    made->next = *at;
+    __atomic_store_n(at, (uintptr_t)made, __ATOMIC_RELEASE);
+}
+
 static struct context *new_context(void)
 {
     struct context *made = platform_map_metadata(sizeof(*made));
@@ -143,9 +156,8 @@ static struct context *new_context(void)
         return NULL;
     platform_lock(&lock);
     made->next = all;
-    made->tally.shared->next = *tallies;
     __atomic_store_n(&all, made, __ATOMIC_RELEASE);
-    __atomic_store_n(tallies, (uintptr_t)made->tally.shared, __ATOMIC_RELEASE);
+    publish(made->tally.shared);
     platform_unlock(&lock);
     return made;
 }

@@ -49,6 +49,12 @@ static bool grow(struct tally *tally)
 
     if (!made)
         return false;
+    /* A reader of the trace would lose all figures of the thread, for the sake of one more site. */
+    if (!trace_has(made) && trace_has(old)) {
+        trace_give(made, table_size(old->capacity * 2));
+        tally->full = true;
+        return false;
+    }
     made->capacity = old->capacity * 2;
     for (uint64_t i = 0; i < old->capacity; i++)
         if (old->tally[i].site != 0)
@@ -64,6 +70,12 @@ static bool grow(struct tally *tally)
     return true;
 }
 
+/* Of a table that cannot grow: searches become longer, but they end. */
+static uint64_t most_of(const struct tally_table *table)
+{
+    return table->capacity - table->capacity / 8;
+}
+
 struct site_tally *tally_find(struct tally *tally, uint32_t site)
 {
     struct site_tally *place = place_of(tally->table, tally->shift, site);
@@ -71,7 +83,7 @@ struct site_tally *tally_find(struct tally *tally, uint32_t site)
     if (place->site == site)
         return place;
     if (tally->used >= tally->table->capacity / 2) {
-        if (!grow(tally))
+        if ((tally->full || !grow(tally)) && tally->used >= most_of(tally->table))
             return NULL;
         place = place_of(tally->table, tally->shift, site);
     }
@@ -88,6 +100,7 @@ void tally_forget(struct tally *tally)
     tally->shared->allocations = tally->shared->frees = 0;
     memset(tally->table->tally, 0, tally->table->capacity * sizeof(tally->table->tally[0]));
     tally->used = 0;
+    tally->full = false;
     tally->newest = NULL;
 }
 

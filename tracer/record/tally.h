@@ -5,8 +5,8 @@
  *     tally.table --> | site 17: 3 allocations, ... |      | site 98: ... |        hash of the site, then the next
  *
  * Threads: one writer, the thread; anybody reads, any time: each word is whole, and at rest all of them agree. A table
- * that becomes half full is copied to one of twice the size before that is published; the old one becomes empty memory. Who has read a capacity of 0, or the address of
- * another table since, looks again.
+ * that becomes half full is copied to one of twice the size before that is published, unless a trace has no room for it; the
+ * old one becomes empty memory. Who has read a capacity of 0, or the address of another table since, looks again.
  */
 #ifndef HEAPTALLY_TALLY_H
 #define HEAPTALLY_TALLY_H
@@ -23,6 +23,7 @@ struct tally {
     struct tally_table *table;
     uint32_t shift; /* of a site's 32-bit hash */
     uint32_t used;
+    bool full;          /* the trace has no room for a larger table */
     const void *newest; /* the block that the thread allocated last, not freed since; or NULL */
     uint64_t *version;  /* counted up when the table moves: for who keeps addresses in it */
 };

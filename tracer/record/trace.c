@@ -206,6 +206,11 @@ void *trace_take(size_t size)
     return platform_map_metadata(size);
 }
 
+bool trace_has(const void *p)
+{
+    return !page || (uintptr_t)p - (uintptr_t)page < page->header.size;
+}
+
 void trace_give(void *p, size_t size)
 {
     uintptr_t start = ((uintptr_t)p + PLATFORM_PAGE - 1) & ~(uintptr_t)(PLATFORM_PAGE - 1);

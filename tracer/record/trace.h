@@ -26,6 +26,8 @@ bool trace_start(const char *path, const char **ret_why);
 struct record_root *trace_root(void);
 /* Zeroed, 64-byte aligned. NULL when memory is out. */
 void *trace_take(size_t size);
+/* Who reads the file finds what is at p; or there is no file at all. */
+bool trace_has(const void *p);
 /* What trace_take() gave is not needed any more: its whole pages are empty memory. */
 void trace_give(void *p, size_t size);
 
