@@ -135,6 +135,7 @@ struct rec_root {
 struct rec_usage {
     uint32_t site;   /* or REC_NONE: its stack was not asked for */
     uint32_t number; /* the stack's in the process: the same in every reading */
+    uint32_t end;    /* enum site_end: how the stack ends */
     uint64_t allocations, frees;
     uint64_t bytes, freed_bytes; /* asked for */
     uint64_t temporary;          /* freed by the thread that allocated them before it allocated again */
@@ -163,6 +164,8 @@ struct recording {
     REC_ARRAY(rec_usage, usages); /* not stored */
     uint64_t
         usage_sample; /* one block in so many bytes was recorded, and usages are estimates; 0: all were */
+    uint32_t check_stacks; /* with check_stacks=N: N, and how many stacks were compared, and differed */
+    uint64_t stack_checks, stack_mismatches;
     char **notes;
     uint32_t notes_count, notes_capacity;
     struct rec_strings *strings;

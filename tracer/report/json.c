@@ -149,13 +149,18 @@ static json_t *frame_index(const struct recording *rec, uint32_t i)
     return number(rec->frame_list[i]);
 }
 
-static json_t *site(const struct recording *rec, uint32_t i)
+static json_t *site_end(uint32_t end)
 {
     static const char *const ends[] = {"complete", "cut", "no unwind information", "no stack"};
+    return json_string(end <= SITE_END_NO_STACK ? ends[end] : "unknown");
+}
+
+static json_t *site(const struct recording *rec, uint32_t i)
+{
     const struct rec_site *s = &rec->sites[i];
     struct object o = open_object();
     set(&o, "frames", array_of(rec, s->first_frame, s->frame_count, frame_index));
-    set(&o, "end", json_string(s->end <= SITE_END_NO_STACK ? ends[s->end] : "unknown"));
+    set(&o, "end", site_end(s->end));
     return done(&o);
 }
 
@@ -231,6 +236,7 @@ static json_t *usage(const struct recording *rec, uint32_t i)
     const struct rec_usage *u = &rec->usages[i];
     struct object o = open_object();
     set(&o, "site", index_or_null(u->site));
+    set(&o, "end", site_end(u->end));
     set(&o, "allocations", number(u->allocations));
     set(&o, "frees", number(u->frees));
     set(&o, "bytes", number(u->bytes));
@@ -283,6 +289,14 @@ static json_t *sum(uint64_t blocks, uint64_t bytes)
     return done(&o);
 }
 
+static json_t *stacks(const struct recording *rec)
+{
+    struct object o = open_object();
+    set(&o, "compared", number(rec->stack_checks));
+    set(&o, "mismatches", number(rec->stack_mismatches));
+    return done(&o);
+}
+
 static json_t *classes(const struct rec_meta *m)
 {
     struct object o = open_object();
@@ -315,6 +329,8 @@ static json_t *document(const struct recording *rec)
         set(&o, "usage", array_of(rec, 0, rec->usages_count, usage));
     if (rec->usage_sample > 0)
         set(&o, "sample", number(rec->usage_sample));
+    if (rec->check_stacks > 0)
+        set(&o, "stacks", stacks(rec));
     return done(&o);
 }
 

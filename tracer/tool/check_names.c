@@ -103,6 +103,21 @@ static bool is_ours(const struct check *check, uint64_t ip)
     return ip > target->own_start && ip <= target->own_end;
 }
 
+/* A chain that does not end as one should is damaged: it says no more than that. */
+static uint32_t end_of(uint32_t at, uint32_t count)
+{
+    return at <= SITE_END_NO_STACK ? at : count == STACK_MAX ? SITE_END_CUT : SITE_END_NO_INFO;
+}
+
+uint32_t check_site_end(const struct check *check, uint32_t site)
+{
+    struct site_node node;
+    uint32_t count = 0;
+    for (; site >= SITE_FIRST && count < STACK_MAX && image_site_node(check->image, site, &node); count++)
+        site = node.parent;
+    return end_of(site, count);
+}
+
 bool check_name_site(struct check *check, uint32_t site, uint32_t *ret)
 {
     uint32_t frames[STACK_MAX], count = 0, at = site;
@@ -115,9 +130,7 @@ bool check_name_site(struct check *check, uint32_t site, uint32_t *ret)
             return false;
         at = node.parent;
     }
-    /* A chain that does not end as one should is damaged: it says no more than that. */
-    uint32_t end = at <= SITE_END_NO_STACK ? at : count == STACK_MAX ? SITE_END_CUT : SITE_END_NO_INFO;
-    *ret = recording_add_site(check->rec, frames, count, end);
+    *ret = recording_add_site(check->rec, frames, count, end_of(at, count));
     return index_put(&check->sites, site, 0, *ret);
 }
 

@@ -86,6 +86,8 @@ bool check_show_group(struct check *check, const struct check_group *group);
 /* --- check_names.c --------------------------------------------------------------------------------------------- */
 /* The recording's index for an image's site; REC_NONE for none. */
 bool check_name_site(struct check *check, uint32_t site, uint32_t *ret);
+/* How the site's stack ends, enum site_end; no names are needed for it. */
+uint32_t check_site_end(const struct check *check, uint32_t site);
 /* The first site asked for whose stack reads the same, line by line: a loop that the compiler unrolled allocates at
  * several addresses of one line, and that is one finding. */
 bool check_same_site(struct check *check, uint32_t site, uint32_t *ret);

@@ -119,6 +119,7 @@ static bool add_usages(struct check *check, enum usage_by by, uint32_t named)
         struct rec_usage usage = usage_of(ordered[i].tally);
         if (ordered[i].value > 0 && (named == 0 || i < named))
             done = check_name_site(check, ordered[i].tally->site, &usage.site);
+        usage.end = check_site_end(check, ordered[i].tally->site);
         done = done && recording_add_usage(check->rec, &usage) != REC_NONE;
     }
     free(ordered);
@@ -142,6 +143,9 @@ static bool read_tables(struct check *check, enum usage_by by, uint32_t named, c
         return false;
     const struct record_root *root = image_record(check->image);
     check->rec->usage_sample = root->sample;
+    check->rec->check_stacks = root->check_stacks;
+    check->rec->stack_checks = root->stack_checks;
+    check->rec->stack_mismatches = root->stack_mismatches;
     check->rec->meta.allocations = root->allocations;
     check->rec->meta.frees = root->frees;
     check->rec->meta.unrecorded = root->unrecorded;
