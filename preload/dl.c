@@ -8,7 +8,7 @@
  * that returns through us would make us the caller. What a compiler makes of `return real(...)` depends on
  * its mood and the optimisation level, so these few instructions are written out.
  *
- * Loader locks: record_modules_changed() only sets a mark, and dlsym of a name that is there allocates
+ * Loader locks: record_modules_changed() and _opening() only set marks, and dlsym of a name that is there allocates
  * nothing.
  */
 #include <dlfcn.h>
@@ -46,12 +46,21 @@ static any_function *real_function(enum real which)
     return found;
 }
 
+/* The loader frees the text of an earlier error before it takes its lock. It does so in dlsym, too: then what this thread
+ * allocates or frees next is the loader's with the lock, which modules.h needs. */
+static void tell_recorder(enum real which)
+{
+    if (!face_state.recording)
+        return;
+    (void)dlsym(RTLD_NEXT, real_names[which]);
+    record_modules_opening();
+}
+
 /* Called by the two jumps below, nobody else: what has to be done before, and where to jump. */
 any_function *dl_before_open(void);
 __attribute__((used)) any_function *dl_before_open(void)
 {
-    if (face_state.recording)
-        record_modules_changed();
+    tell_recorder(REAL_DLOPEN);
     return real_function(REAL_DLOPEN);
 }
 
@@ -59,8 +68,7 @@ any_function *dl_before_open_in_namespace(void);
 __attribute__((used)) any_function *dl_before_open_in_namespace(void)
 {
     foreign_namespace_opened();
-    if (face_state.recording)
-        record_modules_changed();
+    tell_recorder(REAL_DLMOPEN);
     return real_function(REAL_DLMOPEN);
 }
 

@@ -20,7 +20,8 @@ static char program[1024];       /* constant after modules_start: later it may n
 static char *names, *names_end;  /* under lock: where the next path goes */
 static uint32_t first_epoch = 1; /* where there is no memory of that kind */
 uint32_t *modules_epoch_now = &first_epoch;
-static uint32_t epoch_kept = 1; /* at least what it was; any thread */
+static uint32_t epoch_kept = 1;  /* at least what it was; any thread */
+static __thread bool is_opening; /* and has not allocated since; its thread only */
 
 bool modules_start(struct record_root *record_root)
 {
@@ -44,6 +45,20 @@ void modules_changed(void)
 {
     uint32_t now = __atomic_add_fetch(modules_epoch_now, 1, __ATOMIC_RELEASE);
     __atomic_store_n(&epoch_kept, now, __ATOMIC_RELAXED);
+}
+
+void modules_opening(void)
+{
+    is_opening = true;
+    modules_changed();
+}
+
+void modules_opened(void)
+{
+    if (__builtin_expect(!is_opening, 1))
+        return;
+    is_opening = false;
+    modules_changed();
 }
 
 bool modules_lock_is_mine(void)

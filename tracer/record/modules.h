@@ -13,6 +13,14 @@
  * changes, and only to 1. An object that came back at the same place with the same build id is the same
  * module.
  *
+ * What is cached of code is good for one epoch. dlclose begins another one, but late: its thread may be stopped between the
+ * loader's lock and the mark, and another thread's dlopen have mapped other code at that place meanwhile. So dlopen begins
+ * one twice: when it is called, and at the first capture after that, which is of the loader's own allocations, before it maps
+ * anything:
+ *
+ *     closes:  unmap, unlock ............................. mark
+ *     opens:   mark   lock, allocate: mark, map, run what is new there
+ *
  * Threads: entries are appended under the lock and published by a release store of module_count; readers of
  * entries need none.
  */
@@ -44,6 +52,10 @@ bool modules_start(struct record_root *root);
 uint32_t modules_find(struct module_cache *cache, const struct code_object *object);
 /* Something may have been unloaded: cached answers are looked up again. */
 void modules_changed(void);
+/* The calling thread is about to ask the loader for a library, and will allocate next when it has the loader's lock. */
+void modules_opening(void);
+/* It has found out that something may have changed: if that is why, something may have once more. */
+void modules_opened(void);
 /* Any thread, atomic add; a stale read only delays a look-up to the next capture, whose frames cannot be in code that
  * dlclose was still running in. */
 extern uint32_t *modules_epoch_now __attribute__((visibility("hidden")));

@@ -322,6 +322,11 @@ void record_modules_changed(void)
     modules_changed();
 }
 
+void record_modules_opening(void)
+{
+    modules_opening();
+}
+
 void record_thread_exit(void)
 {
     context_release();

@@ -106,8 +106,10 @@ struct record_frame {
 };
 bool record_exit_frame(struct record_frame *ret);
 
-/* Modules may have changed (after dlclose, after dlopen). Cheap. */
+/* Modules may have changed (after dlclose). Cheap. */
 void record_modules_changed(void);
+/* The calling thread enters the loader, which allocates before it maps anything. Cheap. */
+void record_modules_opening(void);
 
 /* Another thread is about to be made: what a forked child has put off until it allocates is done now. */
 void record_before_thread(void);

@@ -34,6 +34,7 @@
 
 #include "allocator/platform.h"
 #include "tracer/record/libunwind_state.h"
+#include "tracer/record/modules.h"
 #include "tracer/record/redirect.h"
 #include "tracer/record/rules.h"
 
@@ -146,6 +147,7 @@ static void libunwind_forget(void *arg, uint32_t epoch)
     lib.flush(state->space, 0, 0);
     state->known_low = state->known_high = 0;
     state->epoch = epoch;
+    modules_opened();
 }
 
 /* --- the whole walk with libunwind: every register, every frame
