@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * dlopen and dlclose, interposed.
+ * dlopen and dlclose, interposed, and iconv_close, which is a dlclose at times.
  *
  * A library opened with RTLD_DEEPBIND binds past the preload: its malloc, or its strdup's, would come from
  * the C library's own heap and end in our free. So dlopen loses that flag. It must *jump* to the real one:
@@ -12,6 +12,7 @@
  * nothing.
  */
 #include <dlfcn.h>
+#include <iconv.h>
 
 #include "preload/face.h"
 #include "preload/foreign.h"
@@ -21,8 +22,8 @@
 typedef void any_function(void);
 
 /* The real functions, in the order of the names. The same values whoever writes them. */
-enum real { REAL_DLOPEN, REAL_DLMOPEN, REAL_DLCLOSE, REALS };
-static const char *const real_names[REALS] = {"dlopen", "dlmopen", "dlclose"};
+enum real { REAL_DLOPEN, REAL_DLMOPEN, REAL_DLCLOSE, REAL_ICONV_CLOSE, REALS };
+static const char *const real_names[REALS] = {"dlopen", "dlmopen", "dlclose", "iconv_close"};
 static any_function *reals[REALS];
 
 /* Stands in for what the C library does not have: every call fails, as NULL or as an error, whatever it asks
@@ -102,5 +103,15 @@ EXPORT int dlclose(void *handle)
     int result = ((int (*)(void *))real_function(REAL_DLCLOSE))(handle);
     if (face_state.recording)
         record_modules_changed();
+    return result;
+}
+
+/* The C library's converters are its own plugins. It takes out those that have not been used for a while, past our dlclose,
+ * and the next one may lie where one of them lay. */
+EXPORT int iconv_close(iconv_t converter)
+{
+    int result = ((int (*)(iconv_t))real_function(REAL_ICONV_CLOSE))(converter);
+    if (face_state.recording)
+        record_modules_may_be_gone();
     return result;
 }

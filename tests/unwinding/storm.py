@@ -115,9 +115,34 @@ def of_leaks(place, program, options, seconds):
         check(name, str(failure))
 
 
+def converters(place):
+    """The C library opens its converters past our dlopen, and closes them past our dlclose."""
+    name = 'converters of the C library'
+    trace = place.path('converters.trace')
+    try:
+        said, _ = place.run([place.compile('converters', ['converters.c'])], 'record=1:exit_check=0:trace=' + trace, 60)
+        if 'skip' in said:
+            print('skip %s: %s' % (name, said.strip()))
+            return
+        report, wrong, starts = place.report(trace, '--by=allocs'), None, {}
+        for row in report['usage']:
+            stack = stack_of(report, row['site'])
+            wanted = [function[4:] for function, _ in stack if function.startswith('use_')]
+            found = [os.path.basename(module) for function, module in stack if function == 'gconv_init']
+            for index in (report['frames'][frame]['module'] for frame in report['sites'][row['site']]['frames'][:1] if found):
+                starts.setdefault(report['modules'][index]['start'], set()).update(found)
+            if wanted and found and found[0] != wanted[0].replace('_', '-') + '.so':
+                wrong = '%d blocks of use_%s are told to be of %s' % (row['allocations'], wanted[0], found[0])
+        moved = sum(len(modules) > 1 for modules in starts.values())
+        check(name, wrong or (None if moved else 'none lay where another had been'))
+    except Failure as failure:
+        check(name, str(failure))
+
+
 def run(place, options):
     program = build(place)
     seconds = options.seconds / 3
+    converters(place)
     of_a_trace(place, program, options, seconds, settings=':check_stacks=1')
     of_a_trace(place, program, options, seconds, behind=[place.path('late.so')])
     of_leaks(place, program, options, seconds)

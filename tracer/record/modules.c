@@ -47,6 +47,30 @@ void modules_changed(void)
     __atomic_store_n(&epoch_kept, now, __ATOMIC_RELAXED);
 }
 
+static bool is_loaded(const struct module_entry *entry)
+{
+    struct code_object object;
+
+    return code_find(entry->start, &object) && object.start == entry->start && object.end == entry->end;
+}
+
+/* Code that has left anything in a cache is in the list. What went by dlclose is gone, too, and not marked as such before
+ * something else is there: so it counts whether the same ones are gone as the last time. */
+void modules_may_be_gone(void)
+{
+    static uint64_t gone_before; /* a sum that tells which. Any thread, atomic */
+    uint32_t count = __atomic_load_n(&root->module_count, __ATOMIC_ACQUIRE);
+    const struct module_entry *list =
+        (const struct module_entry *)(uintptr_t)__atomic_load_n(&root->modules, __ATOMIC_ACQUIRE);
+    uint64_t gone = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        if (!__atomic_load_n(&list[i].unloaded, __ATOMIC_RELAXED) && !is_loaded(&list[i]))
+            gone += (i + 1) * 0x9e3779b97f4a7c15u;
+    if (__atomic_exchange_n(&gone_before, gone, __ATOMIC_RELAXED) != gone)
+        modules_changed();
+}
+
 void modules_opening(void)
 {
     is_opening = true;

@@ -52,6 +52,8 @@ bool modules_start(struct record_root *root);
 uint32_t modules_find(struct module_cache *cache, const struct code_object *object);
 /* Something may have been unloaded: cached answers are looked up again. */
 void modules_changed(void);
+/* modules_changed(), if other objects of the list are not loaded any more than the last time. */
+void modules_may_be_gone(void);
 /* The calling thread is about to ask the loader for a library, and will allocate next when it has the loader's lock. */
 void modules_opening(void);
 /* It has found out that something may have changed: if that is why, something may have once more. */

@@ -322,6 +322,11 @@ void record_modules_changed(void)
     modules_changed();
 }
 
+void record_modules_may_be_gone(void)
+{
+    modules_may_be_gone();
+}
+
 void record_modules_opening(void)
 {
     modules_opening();

@@ -108,6 +108,8 @@ bool record_exit_frame(struct record_frame *ret);
 
 /* Modules may have changed (after dlclose). Cheap. */
 void record_modules_changed(void);
+/* The same where it is rarely so: looks whether one of those on any stack is gone. Takes no lock. */
+void record_modules_may_be_gone(void);
 /* The calling thread enters the loader, which allocates before it maps anything. Cheap. */
 void record_modules_opening(void);
 
