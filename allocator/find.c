@@ -146,15 +146,11 @@ enum alloc_status alloc_find(const void *p, struct alloc_block *ret)
     return status;
 }
 
-/* Whose table may be read by this thread now: its heap's, also where fast paths miss because cancellation may strike or a ledger is kept, for
- * this changes nothing; not in the middle of a slow path, which may be making the table anew. */
+/* Whose table may be read by this thread now: this changes nothing, so it does not matter which fast paths may use it. */
 static const struct heap *readable_heap(void)
 {
-    const struct heap *own = alloc_own_heap;
-    if (likely(!alloc_thread.no_fast && !alloc_state.keep_ledger) || thread_is_nested() ||
-        alloc_state.intercept)
-        return alloc_heap;
-    return own == NULL || own == EXITED_HEAP || load_relaxed(&own->busy) != 0 ? alloc_heap : own;
+    const struct heap *heap = alloc_heap;
+    return likely(heap != SENTINEL_HEAP) ? heap : alloc_ledger_heap;
 }
 
 size_t alloc_usable_size(const void *p)

@@ -96,7 +96,7 @@ ALLOC_INSIDE enum way take(const struct record_caller *caller, size_t size, enum
         back_out();
         return WAY_ANEW;
     }
-    if (__builtin_expect(!call->tally || (p = alloc_take_ledgered(size, &entry)) == NULL, 0)) {
+    if (__builtin_expect(!record_has_tally(call) || (p = alloc_take_ledgered(size, &entry)) == NULL, 0)) {
         back_out();
         return WAY_SLOW;
     }
@@ -277,7 +277,7 @@ FAST void *realloc_recorded(void *p, size_t size)
     bool stays = alloc_fits_well(size, capacity);
     void *q = p, *entry = found.entry;
     if (__builtin_expect(
-            !call || !call->tally ||
+            !call || !record_has_tally(call) ||
                 (!stays && (q = alloc_take_ledgered(alloc_size_to_grow(size, capacity), &entry)) == NULL),
             0)) {
         back_out();

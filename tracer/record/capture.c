@@ -200,33 +200,42 @@ static INLINE struct known_call *place_for_call(struct context *context, const s
 }
 
 /* The last stack's inner end, from last[base - 1] inward, as a call that was captured. */
-static INLINE void keep_call(struct context *context, const struct record_caller *from, uint32_t base,
-                             uint32_t site)
+static INLINE struct known_call *keep_call(struct context *context, const struct record_caller *from,
+                                           uint32_t base)
 {
     const struct last_frame *inner = &context->last[context->last_count - 1],
                             *last = &context->last[base - 1];
     uint32_t first = last->words_out, count = inner->words_out - first;
     if (count > CALL_WORDS || inner->exact)
-        return;
+        return NULL;
     struct known_call *call = place_for_call(context, from);
+    call->version = 0;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     call->ip = from->ip;
     call->rsp = from->rsp;
     call->rbp = from->rbp;
-    call->version = context->version;
     call->outer = context->words + first - 1;
-    call->tally = tally_seen(&context->tally, site);
-    call->site = site;
     call->base = base;
     call->base_path = last->path;
     call->base_rsp = last->rsp;
     call->base_rbp = last->rbp;
-    call->frames = (uint16_t)(context->last_count - base);
     call->count = (uint8_t)count;
     call->needs_rbp = inner->needs_rbp;
     for (uint32_t i = 0; i < count; i++)
         call->words[i] = context->words[inner->words_out - 1 - i];
     for (uint32_t i = count; i < CALL_WORDS_LEAST; i++)
         call->words[i] = capture_always(context);
+    return call;
+}
+
+/* What was kept leads to this site. */
+static INLINE void settle_call(struct context *context, struct known_call *call, uint32_t site)
+{
+    call->site = site;
+    call->tally = tally_place(&context->tally, site);
+    __builtin_prefetch(call->tally, 1);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    call->version = context->version;
 }
 
 /* There is no more room inward of what is known: then all of it is walked anew, of which no more is kept than is needed. */
@@ -261,9 +270,13 @@ static INLINE uint32_t capture_once(struct context *context, const struct record
     }
     if (__builtin_expect(context->last_count == 0, 0))
         return 0;
-    uint32_t site = last_site(context);
+    sites_prefetch(context->last[context->last_count - 1].path);
+    struct known_call *call = NULL;
     if (walk.end == WALK_MET && context->last_count <= LIMIT && !from_library)
-        keep_call(context, from, walk.base, site);
+        call = keep_call(context, from, walk.base);
+    uint32_t site = last_site(context);
+    if (call)
+        settle_call(context, call, site);
     return site;
 }
 
@@ -329,7 +342,10 @@ uint32_t record_capture(const struct record_caller *from)
 
     if (!call)
         return record_capture_anew(from);
-    if (!call->tally && !record_hot.selective)
-        call->tally = tally_of(&context->tally, call->site);
+    if (!record_has_tally(call) && !record_hot.selective) {
+        struct site_tally *tally = tally_of(&context->tally, call->site);
+
+        call->tally = tally ? tally : call->tally;
+    }
     return __builtin_expect(record_hot.check_stacks, 0) ? capture_slowly(context, call->site) : call->site;
 }

@@ -40,18 +40,29 @@ static COLD uint32_t make_site(struct context *context, uint32_t count, uint64_t
     return site;
 }
 
-static INLINE uint32_t site_of_walk(const struct walk *walk)
+static INLINE enum site_end end_of(const struct walk *walk)
+{
+    return walk->end == WALK_CUT    ? SITE_END_CUT
+           : walk->end == WALK_LAST ? SITE_END_COMPLETE
+                                    : SITE_END_NO_INFO;
+}
+
+static INLINE uint64_t path_of(const struct walk *walk)
 {
     const struct fresh_frame *fresh = walk->context->fresh;
-    uint32_t end = walk->end == WALK_CUT    ? SITE_END_CUT
-                   : walk->end == WALK_LAST ? SITE_END_COMPLETE
-                                            : SITE_END_NO_INFO;
-    uint64_t start = sites_path_of_end(end), path = start;
+    uint64_t path = sites_path_of_end(end_of(walk));
 
     for (uint32_t i = walk->fresh; i-- > 0;)
         path = sites_path(path, fresh[i].ip + fresh[i].exact);
-    uint32_t site = sites_known(path);
-    return __builtin_expect(site != 0, 1) ? site : make_site(walk->context, walk->fresh, start, end);
+    return path;
+}
+
+static INLINE uint32_t site_of(const struct walk *walk, uint64_t path)
+{
+    uint32_t site = sites_known(path), end = end_of(walk);
+    return __builtin_expect(site != 0, 1)
+               ? site
+               : make_site(walk->context, walk->fresh, sites_path_of_end(end), end);
 }
 
 /* The words from..to become the free's next ones. false: there is no room. */
@@ -88,7 +99,7 @@ static INLINE bool keep_way(struct known_free *free, const struct walk *walk)
     return keep_words(free, walk->context, fresh[walk->fresh - 1].words_end, walk->words);
 }
 
-static INLINE void keep(const struct walk *walk, const struct record_caller *from, uint32_t site)
+static INLINE struct known_free *keep(const struct walk *walk, const struct record_caller *from)
 {
     struct context *context = walk->context;
     struct known_free *free = &record_frees(context, from)[context->calls_kept++ % FREE_WAYS];
@@ -96,14 +107,12 @@ static INLINE void keep(const struct walk *walk, const struct record_caller *fro
     free->ip = 0;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     if (!keep_way(free, walk))
-        return;
+        return NULL;
     for (uint32_t i = free->count; i < FREE_WORDS_LEAST; i++)
         free->words[i] = capture_always(context);
     free->rsp = from->rsp;
     free->rbp = from->rbp;
-    free->site = site;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    free->ip = from->ip;
+    return free;
 }
 
 static INLINE uint32_t capture_once(struct context *context, const struct record_caller *from)
@@ -115,9 +124,15 @@ static INLINE uint32_t capture_once(struct context *context, const struct record
     walk_few(&walk);
     if (walk.fresh == 0 || walk.end == WALK_FAILED)
         return 0;
-    uint32_t site = site_of_walk(&walk);
-    if (!from_library)
-        keep(&walk, from, site);
+    uint64_t path = path_of(&walk);
+    sites_prefetch(path);
+    struct known_free *free = from_library ? NULL : keep(&walk, from);
+    uint32_t site = site_of(&walk, path);
+    if (free) {
+        free->site = site;
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+        free->ip = from->ip;
+    }
     return site;
 }
 

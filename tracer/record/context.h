@@ -87,14 +87,13 @@ struct known_call {
     uint64_t ip, rsp, rbp;           /* of the caller's frame */
     uint64_t version;                /* of the context: then `outer` and `tally` were right. 0: unused */
     const struct unwind_word *outer; /* of those that led outward from the base, the first */
-    struct site_tally *tally;        /* the site's */
+    struct site_tally *tally;        /* the site's, or where that would be: never NULL */
     uint32_t site;
-    uint32_t base;   /* last[base - 1] is the frame that it is inward of */
-    uint16_t frames; /* inward of that */
+    uint32_t base; /* last[base - 1] is the frame that it is inward of */
     uint8_t
         count; /* of words, the innermost first; there are CALL_WORDS_LEAST, if need be such as are always the same */
     bool needs_rbp; /* rbp is a part of the place */
-    uint32_t unused;
+    uint16_t unused[3];
     struct unwind_word words[CALL_WORDS];
     /* The base as it was: by that it is known again when the last stack has changed. */
     uint64_t base_path, base_rsp, base_rbp;

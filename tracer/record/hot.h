@@ -66,7 +66,7 @@ static inline bool record_renew_call(struct context *context, struct known_call 
         (base->needs_rbp && base->rbp != call->base_rbp))
         return false;
     call->outer = context->words + base->words_out - 1;
-    call->tally = tally_seen(&context->tally, call->site);
+    call->tally = tally_place(&context->tally, call->site);
     call->version = context->version;
     return true;
 }
@@ -170,7 +170,13 @@ static inline bool record_is_plain(const struct context *context)
     return context != NULL && !record_hot.selective && !record_hot.check_stacks;
 }
 
-/* A block from a call that record_known() found, which has a tally. */
+/* The tally is the site's: it mostly is. */
+static inline bool record_has_tally(const struct known_call *call)
+{
+    return call->tally->site == call->site;
+}
+
+/* A block from a call that record_known() found, and that has its tally. */
 static inline void record_block_hot(struct context *context, const struct known_call *call, void *entry,
                                     const void *p, size_t size, enum alloc_kind kind, uint8_t flags)
 {

@@ -74,6 +74,14 @@ const struct site_node *sites_node(uint32_t id);
 bool sites_lock_is_mine(void); /* by this very thread */
 void sites_fork_child(void);
 
+/* It will be asked for soon: most of the time that takes is waiting for memory. */
+static inline void sites_prefetch(uint64_t path)
+{
+    const struct site_index *index = __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE);
+
+    __builtin_prefetch(&index->slots[path >> index->shift]);
+}
+
 static inline uint32_t sites_known(uint64_t path)
 {
     const struct site_index *index = __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE);

@@ -38,25 +38,18 @@ static inline void tally_add(uint64_t *word, uint64_t more)
     __atomic_store_n(word, *word + more, __ATOMIC_RELAXED);
 }
 
+/* Where the site's tally is, most of the time: whose it is has to be looked at. */
+static inline struct site_tally *tally_place(const struct tally *tally, uint32_t site)
+{
+    return &tally->table->tally[site * 0x9e3779b1u >> tally->shift];
+}
+
 /* NULL: there is no memory for it. */
 static inline struct site_tally *tally_of(struct tally *tally, uint32_t site)
 {
-    struct site_tally *first = &tally->table->tally[site * 0x9e3779b1u >> tally->shift];
+    struct site_tally *first = tally_place(tally, site);
 
     return __builtin_expect(first->site == site, 1) ? first : tally_find(tally, site);
-}
-
-/* Its tally if there is one. */
-static inline struct site_tally *tally_seen(const struct tally *tally, uint32_t site)
-{
-    uint64_t last = tally->table->capacity - 1;
-
-    for (uint32_t at = site * 0x9e3779b1u >> tally->shift;; at++) {
-        struct site_tally *there = &tally->table->tally[at & last];
-
-        if (there->site == site || there->site == 0)
-            return there->site == site ? there : NULL;
-    }
 }
 
 /* A sampled block, with the weight that it has. */
