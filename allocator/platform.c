@@ -136,18 +136,26 @@ bool platform_purge(void *p, size_t size)
            !FAILED(door(SYS_madvise, (long)p, (long)size, MADV_DONTNEED, 0, 0, 0));
 }
 
+/* Shared. Of the file, whose holes it is to fill, nothing is read ahead: that would be zeros, 128 KiB at each. */
+static void *map_file(void *at, size_t size, int fd, int flags)
+{
+    if (must_fail(PLATFORM_MAP))
+        return NULL;
+    long p = door(SYS_mmap, (long)at, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED | flags, fd, 0);
+    if (FAILED(p))
+        return NULL;
+    door(SYS_madvise, p, (long)size, MADV_RANDOM, 0, 0, 0);
+    return (void *)p;
+}
+
 void *platform_map_file(int fd, size_t size)
 {
-    long p = must_fail(PLATFORM_MAP)
-                 ? -ENOMEM
-                 : door(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    return FAILED(p) ? NULL : (void *)p;
+    return map_file(NULL, size, fd, 0);
 }
 
 bool platform_remap_file(void *p, size_t size, int fd)
 {
-    return !must_fail(PLATFORM_MAP) && !FAILED(door(SYS_mmap, (long)p, (long)size, PROT_READ | PROT_WRITE,
-                                                    MAP_SHARED | MAP_FIXED, fd, 0));
+    return map_file(p, size, fd, MAP_FIXED) != NULL;
 }
 
 bool platform_make_private(void *p, size_t used, size_t size)
