@@ -193,10 +193,11 @@ static INLINE struct known_call *place_for_call(struct context *context, const s
 {
     struct known_call *calls = record_calls(context, from);
 
+    context->calls_kept++;
     for (uint32_t way = 0; way < CALL_WAYS; way++)
         if (calls[way].version == 0)
             return &calls[way];
-    return &calls[context->calls_kept++ % CALL_WAYS];
+    return &calls[context->calls_kept % CALL_WAYS];
 }
 
 /* The last stack's inner end, from last[base - 1] inward, as a call that was captured. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* See capture_walk.h. */
 #include "tracer/record/capture_walk.h"
+#include "tracer/record/cfi.h"
 
 #include <errno.h>
 #include <string.h>
@@ -13,8 +14,11 @@ COLD bool capture_refresh_now(struct context *context, uint32_t now)
     }
     context->last_count = 0;
     context->low = context->high = 0;
-    memset(context->calls, 0, sizeof(context->calls));
-    memset(context->frees, 0, sizeof(context->frees));
+    if (context->calls_kept != 0) {
+        memset(context->calls, 0, sizeof(context->calls));
+        memset(context->frees, 0, sizeof(context->frees));
+        context->calls_kept = 0;
+    }
     context->unwinder->forget(context->state, now);
     context->epoch = now;
     return true;
@@ -79,6 +83,21 @@ static enum walk_end end_of(enum unwind_step step)
                                     : WALK_FAILED;
 }
 
+/* Of a frame that is shown as ip. Whoever was at its place before is gone: its module is looked for, in any case. */
+static bool read_rule(struct context *context, uint64_t ip, uint64_t pc)
+{
+    struct code_object object;
+    struct rule rule;
+
+    if (!code_find(ip - 1, &object))
+        return false;
+    (void)modules_find(&context->modules, &object);
+    if (!cfi_rule(&object, pc, &rule))
+        return false;
+    rules_put(pc, context->epoch, &rule);
+    return true;
+}
+
 COLD void capture_step_anyhow(struct walk *walk)
 {
     struct context *context = walk->context;
@@ -87,9 +106,9 @@ COLD void capture_step_anyhow(struct walk *walk)
     uint64_t pc = walk->ip - !walk->exact;
     int saved = errno;
 
-    if (rules_get(pc, context->epoch).kind == RULE_UNKNOWN)
-        (void)capture_module_of(context,
-                                walk->ip + walk->exact); /* whoever was at its place before is gone */
+    if (rules_get(pc, context->epoch).kind == RULE_UNKNOWN &&
+        read_rule(context, walk->ip + walk->exact, pc) && step_here(walk))
+        return;
     step_apart(&call);
     errno = saved;
     if (step_here(walk))

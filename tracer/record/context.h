@@ -147,7 +147,7 @@ struct context {
     struct known_rule rules[1u << KNOWN_RULES_LOG];
     struct known_call calls[1u << KNOWN_CALLS_LOG][CALL_WAYS];
     struct known_free frees[1u << KNOWN_FREES_LOG][FREE_WAYS];
-    uint32_t calls_kept; /* counted, with the frees: which way is next */
+    uint64_t calls_kept; /* with the frees, since both were emptied: which way is next */
     /* Of the capture going on: its new frames, innermost first. */
     struct fresh_frame *fresh;
     struct unwind_word *fresh_words;
