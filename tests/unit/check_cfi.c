@@ -32,12 +32,13 @@ static uint32_t next_random(void)
     return (uint32_t)(state >> 32);
 }
 
+static void *own_blocks[64]; /* libunwind's, for LeakSanitizer */
+
 static void keep_block(void *block)
 {
-    static void *volatile blocks[64]; /* libunwind's, for LeakSanitizer */
     static unsigned count;
 
-    blocks[count++ % 64] = block;
+    own_blocks[count++ % 64] = block;
 }
 
 static void start_recorder(void)
