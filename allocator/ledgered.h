@@ -41,7 +41,7 @@ struct alloc_ledgered {
 
 ALLOC_INSIDE struct alloc_ledgered alloc_find_ledgered(const void *p)
 {
-    struct alloc_ledgered found;
+    struct alloc_ledgered found = {.entry = NULL};
     found.pool = own_pool_of(alloc_ledger_heap, p, &found.list);
     if (unlikely(found.pool == NULL))
         return found;

@@ -216,6 +216,11 @@ static __attribute__((noinline)) ALLOC_FAST_SELDOM void free_anew(void *p)
     begin();
     uint32_t freer = record_capture_free(&caller);
     struct alloc_ledgered found = alloc_find_ledgered(p);
+    if (__builtin_expect(!found.pool, 0)) {
+        back_out();
+        release(p, RELEASE_FREE);
+        return;
+    }
     record_free_hot(context, found.entry, p, freer);
     give_back(&found, p);
 }

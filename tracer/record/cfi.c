@@ -79,7 +79,7 @@ static struct bytes entry_at(const struct code_object *object, uint64_t address)
 {
     uint32_t length;
 
-    if (address < object->start || address + sizeof(length) > object->end)
+    if (address == 0 || address < object->start || address + sizeof(length) > object->end)
         return none();
     memcpy(&length, (const void *)(uintptr_t)address, sizeof(length));
     address += sizeof(length);
@@ -96,12 +96,11 @@ struct table_entry {
     int32_t function, description; /* from the table's header */
 };
 
-static struct table_entry table_at(const struct code_object *object, uint32_t i)
+static struct table_entry table_at(const unsigned char *entries, uint32_t i)
 {
     struct table_entry entry;
 
-    memcpy(&entry, (const void *)(uintptr_t)(object->eh_frame_hdr + 12 + (uint64_t)i * sizeof(entry)),
-           sizeof(entry));
+    memcpy(&entry, entries + (size_t)i * sizeof(entry), sizeof(entry));
     return entry;
 }
 
@@ -112,26 +111,28 @@ static struct bytes find_description(const struct code_object *object, uint64_t 
                            .end = (const unsigned char *)(uintptr_t)object->end};
     uint32_t low = 0, high;
 
-    if (object->eh_frame_hdr < object->start || object->eh_frame_hdr >= object->end ||
-        take_little(&header, 1) != 1 || take_little(&header, 1) != PCREL_SDATA4 ||
-        take_little(&header, 1) != UDATA4 || take_little(&header, 1) != DATAREL_SDATA4)
+    if (object->eh_frame_hdr == 0 || object->eh_frame_hdr < object->start ||
+        object->eh_frame_hdr >= object->end || take_little(&header, 1) != 1 ||
+        take_little(&header, 1) != PCREL_SDATA4 || take_little(&header, 1) != UDATA4 ||
+        take_little(&header, 1) != DATAREL_SDATA4)
         return none();
     (void)take_little(&header, 4); /* where .eh_frame is */
     high = take_little(&header, 4);
-    if (header.bad || high > (uint64_t)(header.end - header.at) / sizeof(struct table_entry))
+    const unsigned char *entries = take(&header, (uint64_t)high * sizeof(struct table_entry));
+    if (!entries)
         return none();
     int64_t wanted = (int64_t)(pc - object->eh_frame_hdr);
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
 
-        if (table_at(object, middle).function <= wanted)
+        if (table_at(entries, middle).function <= wanted)
             low = middle + 1;
         else
             high = middle;
     }
     if (low == 0)
         return none();
-    return entry_at(object, object->eh_frame_hdr + (uint64_t)(int64_t)table_at(object, low - 1).description);
+    return entry_at(object, object->eh_frame_hdr + (uint64_t)(int64_t)table_at(entries, low - 1).description);
 }
 
 /* --- what an FDE and its CIE say before their instructions --------------------------------------------------------- */
