@@ -20,11 +20,12 @@
  *     words:   | the end | frame 0 | frame 1 | ... |      compared from the right to the left
  *
  * That frame and words lead to the next frame is always true of neighbours in `last`, whatever has happened since. So what
- * was not compared, because only so many frames are shown, or a rough capture was enough, may stay there.
+ * was not compared, because only so many frames are shown, may stay there.
  *
  * Most calls come from a place, and through a few frames, that were captured before: what led from there to a frame of the
  * last stack is kept as a known call (context.h), by ip and rsp, and compared first (hot.h). So neither is a step made, nor is
- * `last` changed, which stays as the callers that many such calls share.
+ * `last` changed, which stays as the callers that many such calls share. Of a free only the innermost frames are told, and
+ * nothing of `last` is needed: the words that led through them are kept by (ip, rsp), too (capture_free.c).
  *
  * Plain frames are stepped here, on the caller's stack; others, and the first step into a page of the stack, by the
  * unwinder on the context's. A walk that needs more registers than rsp and rbp is made in full, and leaves nothing for the
