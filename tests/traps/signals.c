@@ -164,7 +164,7 @@ static void four_threads_at_10_khz(void)
 /* Recorded, a handler with many calls takes longer than the period: at the full rate nothing else goes on. */
 static long long_period(void)
 {
-    return PERIOD * (trap_is_recording() ? 10 : 1);
+    return PERIOD * (trap_is_recording() ? 5 : 1);
 }
 
 /* Handlers interrupt handlers: two signals, neither blocks the other nor itself. */
