@@ -4,17 +4,18 @@
  *
  *   take: heap = the thread's own -> bin: pop; its entry is the active pool's, by the block's index
  *   find: pool = heap.own[address / 16 KiB], as the fast free finds it -> block, entry
- *   give: push
+ *   give: push; of another heap's pool, to its remote list
  *
  * The caller fills the whole entry: it is as the last block left it. As with fast.h, whoever inlines them is an ALLOC_FAST
  * function, and so is all that it calls before the heap is whole again.
  *
- * Threads: the caller's own heap only.
+ * Threads: the caller's own heap only, but for what is called remote.
  */
 #ifndef HEAPTALLY_LEDGERED_H
 #define HEAPTALLY_LEDGERED_H
 
 #include "allocator/fast.h"
+#include "allocator/remote.h"
 
 /* A block, or NULL: then call alloc_malloc() and alloc_find(). */
 ALLOC_INSIDE void *alloc_take_ledgered(size_t size, void **ret_entry)
@@ -54,6 +55,36 @@ ALLOC_INSIDE struct alloc_ledgered alloc_find_ledgered(const void *p)
 ALLOC_INSIDE bool alloc_give_ledgered(const struct alloc_ledgered *found, void *p)
 {
     return pool_push(found->pool, p, found->list);
+}
+
+/* A live block of another heap's pool, by all it takes one look to see, and where nothing keeps this thread from being quick;
+ * or a pool of NULL. It stays so while nobody else frees the block. */
+ALLOC_INSIDE struct alloc_ledgered alloc_find_remote_ledgered(const void *block)
+{
+    struct alloc_ledgered found = {.pool = NULL};
+    uintptr_t p = (uintptr_t)block, entry;
+    if (alloc_ledger_heap == SENTINEL_HEAP || !map_look(p, &entry) || entry != chunk_base(p) ||
+        p - entry < HEAD_SLOTS << SLOT_SHIFT)
+        return found;
+    struct pool *pool = chunk_descriptor(p);
+    pool -= load_relaxed(&pool->distance);
+    if (load_acquire(&pool->state) != SLOT_POOL)
+        return found;
+    uintptr_t offset = p - pool->start, owner = load_relaxed(&pool->owner) & ~POOL_UNLISTED;
+    unsigned char *ledger = pool->ledger;
+    if (ledger == NULL || offset >= load_relaxed(&pool->carved) || offset * pool->divisor > pool->remainder ||
+        load_relaxed(&pool->purged) != 0 || owner == (uintptr_t)alloc_own_heap ||
+        free_block_seems(block, alloc_root_data.secret))
+        return found;
+    found.pool = pool;
+    found.entry = ledger + (size_t)pool_index(pool, (uint32_t)offset) * ALLOC_LEDGER_BYTES;
+    return found;
+}
+
+/* p, as just found. false: call alloc_free(). */
+static inline bool alloc_give_remote_ledgered(const struct alloc_ledgered *found, void *p)
+{
+    return remote_push(found->pool, p);
 }
 
 ALLOC_INSIDE void alloc_settle_ledgered(struct pool *pool)

@@ -184,7 +184,7 @@ static __attribute__((noinline)) void release_recorded(void *p, enum release_cal
     bool outermost = recorded_enter();
     if (may_capture(outermost) && face_state.free_stacks)
         freer = record_capture_free(&caller);
-    enum alloc_status status = free_marked(p, freer, !outermost, &was);
+    enum alloc_status status = free_marked(p, freer, !may_capture(outermost), &was);
     recorded_leave(outermost);
     if (__builtin_expect(status != ALLOC_OK, 0))
         release_wrong(p, call, status);

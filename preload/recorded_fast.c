@@ -79,7 +79,8 @@ ALLOC_INSIDE void forget_vector(void)
 
 enum way {
     WAY_FAST,
-    WAY_ANEW, /* the stack is not known */
+    WAY_ANEW,   /* the stack is not known */
+    WAY_REMOTE, /* not a block of this thread's heap */
     WAY_SLOW,
 };
 
@@ -196,7 +197,9 @@ ALLOC_INSIDE enum way give(const struct record_caller *caller, void *p, enum rel
         return WAY_SLOW;
     struct alloc_ledgered found = find_own(context, p);
     uint32_t freer;
-    if (__builtin_expect(!found.pool || delete_is_mismatch(call, found.entry), 0))
+    if (__builtin_expect(!found.pool, 0))
+        return WAY_REMOTE;
+    if (__builtin_expect(delete_is_mismatch(call, found.entry), 0))
         return WAY_SLOW;
     begin();
     if (__builtin_expect(!name_freer(context, caller, &freer), 0)) {
@@ -225,6 +228,41 @@ static __attribute__((noinline)) ALLOC_FAST_SELDOM void free_anew(void *p)
     give_back(&found, p);
 }
 
+/* Another thread's block, if it is one. That a third frees it meanwhile shows as its entry is marked. false: nothing was done.
+ * `frame` is that of the function that calls this, which keeps nothing on the stack: so it ends with a jump. */
+static __attribute__((noinline)) bool give_remote(const void *frame, void *p, enum release_call call)
+{
+    struct record_caller caller = record_caller_of(frame);
+    struct context *context = plain_context();
+    struct alloc_ledgered found = alloc_find_remote_ledgered(p);
+    if (!context || !found.pool || ((const struct ledger_entry *)found.entry)->state != LEDGER_LIVE ||
+        delete_is_mismatch(call, found.entry))
+        return false;
+    begin();
+    uint32_t freer = face_state.free_stacks ? record_capture_free(&caller) : 0;
+    if (!record_free(found.entry, p, freer, false)) {
+        back_out();
+        return false;
+    }
+    if (!alloc_give_remote_ledgered(&found, p))
+        (void)alloc_free(p);
+    if (end())
+        freeze_park_here();
+    return true;
+}
+
+static __attribute__((noinline)) void free_remote(void *p)
+{
+    if (!give_remote(__builtin_frame_address(0), p, RELEASE_FREE))
+        release(p, RELEASE_FREE);
+}
+
+static __attribute__((noinline)) void delete_remote(void *p, uintptr_t form, uintptr_t a, uintptr_t b)
+{
+    if (!give_remote(__builtin_frame_address(0), p, RELEASE_DELETE))
+        delete_slow(p, form, a, b);
+}
+
 FAST void free_recorded(void *p)
 {
     struct record_caller caller = record_caller();
@@ -233,6 +271,8 @@ FAST void free_recorded(void *p)
         return;
     if (way == WAY_ANEW)
         free_anew(p);
+    else if (way == WAY_REMOTE)
+        free_remote(p);
     else
         release(p, RELEASE_FREE);
 }
@@ -245,6 +285,8 @@ FAST void delete_recorded(void *p, uintptr_t form, uintptr_t a, uintptr_t b)
         return;
     if (way == WAY_ANEW)
         free_anew(p);
+    else if (way == WAY_REMOTE)
+        delete_remote(p, form, a, b);
     else
         delete_slow(p, form, a, b);
 }

@@ -108,14 +108,14 @@ void record_block(void *entry, const void *p, uint32_t site, size_t size, enum a
 
 static inline void count_free(const struct ledger_entry *was, const void *p, bool nested)
 {
-    struct context *context = context_of_this_thread();
+    struct context *context = nested ? NULL : context_get();
     struct sample_weight weight;
 
     if (__builtin_expect(modules_epoch() == 0, 0))
         record_unseen_fork();
     if (was != NULL && was->site == RECORD_NO_SITE)
         return;
-    if (context == NULL || was == NULL || nested) {
+    if (context == NULL || was == NULL) {
         __atomic_add_fetch(&root->frees, 1, __ATOMIC_RELAXED);
     } else if (record_hot.sample && !record_is_uncounted(was)) {
         sample_weigh(ledger_size(was), record_hot.sample, &weight);

@@ -47,10 +47,14 @@ bool record_is_on(void);
 struct record_caller {
     uint64_t ip, rsp, rbp;
 };
+static inline struct record_caller record_caller_of(const void *frame_address)
+{
+    const uint64_t *frame = frame_address;
+    return (struct record_caller){frame[1], (uintptr_t)(frame + 2), frame[0]};
+}
 static inline __attribute__((always_inline)) struct record_caller record_caller(void)
 {
-    const uint64_t *frame = __builtin_frame_address(0);
-    return (struct record_caller){frame[1], (uintptr_t)(frame + 2), frame[0]};
+    return record_caller_of(__builtin_frame_address(0));
 }
 
 /* The site of the stack from this frame of the calling thread's outward, without the library's own frames. Never 0: at
