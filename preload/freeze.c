@@ -232,6 +232,7 @@ void freeze_describe(const struct freeze_how *how, struct wire_target *ret, char
     park_others(&request, &parked);
     signal_give_back(signal, &theirs);
     describe_process(how, ret);
+    ret->frozen_ms = now_us() / 1000;
     ret->threads = (uintptr_t)parked.slots;
     ret->thread_count = parked.count;
     ret->frozen_us = now_us() - started;

@@ -46,6 +46,25 @@ ALLOC_INSIDE void back_out(void)
     (void)end();
 }
 
+/* A look at the clock is due (tracer/record/hot.h). The block's address is another value meanwhile: left over on the stack
+ * below, which is dead, it could be taken for a reference later. */
+static __attribute__((noinline)) void *tick(void *p, const struct known_call *call, void *entry)
+{
+    uintptr_t hidden = ~(uintptr_t)p;
+    __asm__ volatile("" : "+r"(hidden));
+    record_tick_due(call->tally, entry);
+    __asm__ volatile("" : "+r"(hidden));
+    return (void *)~hidden;
+}
+
+static __attribute__((noinline)) void *tick_and_return(void *p, const struct known_call *call, void *entry)
+{
+    p = tick(p, call, entry);
+    if (end())
+        freeze_park_here();
+    return p;
+}
+
 /* The last free of a pool's. */
 static __attribute__((noinline)) void settle(struct pool *pool)
 {
@@ -84,8 +103,15 @@ enum way {
     WAY_SLOW,
 };
 
-/* WAY_FAST: *ret is a block, and begin() is in force. Otherwise nothing was done. */
-ALLOC_INSIDE enum way take(const struct record_caller *caller, size_t size, enum alloc_kind kind, void **ret)
+struct taken {
+    void *p, *entry;
+    const struct known_call *call;
+    bool is_due; /* tick_and_return() */
+};
+
+/* WAY_FAST: *ret is of a block, and begin() is in force. Otherwise nothing was done. */
+ALLOC_INSIDE enum way take(const struct record_caller *caller, size_t size, enum alloc_kind kind,
+                           struct taken *ret)
 {
     struct context *context = plain_context();
     if (__builtin_expect(!context, 0))
@@ -101,8 +127,11 @@ ALLOC_INSIDE enum way take(const struct record_caller *caller, size_t size, enum
         back_out();
         return WAY_SLOW;
     }
-    record_block_hot(context, call, entry, p, size, kind, delete_is_from_new(caller->ip) ? LEDGER_NEW : 0);
-    *ret = p;
+    ret->is_due = record_block_hot(context, call, entry, p, size, kind,
+                                   delete_is_from_new(caller->ip) ? LEDGER_NEW : 0);
+    ret->p = p;
+    ret->entry = entry;
+    ret->call = call;
     return WAY_FAST;
 }
 
@@ -133,26 +162,32 @@ static __attribute__((noinline)) void *allocate_otherwise(size_t size, enum allo
     return way == WAY_ANEW ? allocate_anew(size, kind) : allocate(size, kind, 0);
 }
 
+ALLOC_INSIDE void *finish(const struct taken *taken)
+{
+    forget_vector();
+    if (__builtin_expect(taken->is_due, 0))
+        return tick_and_return(taken->p, taken->call, taken->entry);
+    return end() ? parked(taken->p) : taken->p;
+}
+
 FAST void *malloc_recorded(size_t size)
 {
     struct record_caller caller = record_caller();
-    void *p;
-    enum way way = take(&caller, size, KIND_MALLOC, &p);
+    struct taken taken;
+    enum way way = take(&caller, size, KIND_MALLOC, &taken);
     if (__builtin_expect(way != WAY_FAST, 0))
         return allocate_otherwise(size, KIND_MALLOC, way);
-    forget_vector();
-    return end() ? parked(p) : p;
+    return finish(&taken);
 }
 
 FAST void *calloc_recorded(size_t size)
 {
     struct record_caller caller = record_caller();
-    void *p;
-    enum way way = take(&caller, size, KIND_CALLOC, &p);
+    struct taken taken;
+    enum way way = take(&caller, size, KIND_CALLOC, &taken);
     if (__builtin_expect(way != WAY_FAST, 0))
         return allocate_otherwise(size, KIND_CALLOC, way);
-    forget_vector();
-    return memset(end() ? parked(p) : p, 0, size);
+    return memset(finish(&taken), 0, size);
 }
 
 /* --- freeing ------------------------------------------------------------------------------------------------------- */
@@ -293,22 +328,22 @@ FAST void delete_recorded(void *p, uintptr_t form, uintptr_t a, uintptr_t b)
 
 /* --- resizing ------------------------------------------------------------------------------------------------------ */
 
-/* The block becomes one of this call's, where it is. */
-ALLOC_INSIDE void rename_block(struct context *context, const struct known_call *call,
+/* The block becomes one of this call's, where it is. true, here and below: a look at the clock is due. */
+ALLOC_INSIDE bool rename_block(struct context *context, const struct known_call *call,
                                struct ledger_entry *entry, void *p, size_t size)
 {
     uint8_t flags = entry->flags & LEDGER_IGNORED;
     tally_freed(&context->tally, entry->site, NULL, ledger_size(entry), record_is_uncounted(entry));
-    record_block_hot(context, call, entry, p, size, KIND_REALLOC, flags);
+    return record_block_hot(context, call, entry, p, size, KIND_REALLOC, flags);
 }
 
 /* It moved to q, whose entry is `to`. */
-ALLOC_INSIDE void move_block(struct context *context, const struct known_call *call,
+ALLOC_INSIDE bool move_block(struct context *context, const struct known_call *call,
                              struct ledger_entry *entry, struct ledger_entry *to, void *q, size_t size)
 {
     uint8_t flags = entry->flags & LEDGER_IGNORED;
     record_free_hot(context, entry, NULL, call->site);
-    record_block_hot(context, call, to, q, size, KIND_REALLOC, flags);
+    return record_block_hot(context, call, to, q, size, KIND_REALLOC, flags);
 }
 
 FAST void *realloc_recorded(void *p, size_t size)
@@ -331,11 +366,13 @@ FAST void *realloc_recorded(void *p, size_t size)
         return reallocate(p, size);
     }
     if (stays) {
-        rename_block(context, call, entry, p, size);
+        if (__builtin_expect(rename_block(context, call, entry, p, size), 0))
+            return tick_and_return(p, call, entry);
         return end() ? parked(p) : p;
     }
     memcpy(q, p, size < capacity ? size : capacity);
-    move_block(context, call, found.entry, entry, q, size);
+    if (__builtin_expect(move_block(context, call, found.entry, entry, q, size), 0))
+        q = tick(q, call, entry);
     forget_vector();
     if (__builtin_expect(!alloc_give_ledgered(&found, p), 0))
         return settle_and_return(found.pool, q);

@@ -11,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "tracer/record/context.h"
+#include "tracer/record/hot.h"
 #include "tracer/record/record.h"
 #include "tracer/record/rules.h"
 #include "tracer/record/sites.h"
@@ -345,6 +347,107 @@ START_TEST(a_ledger_entry_holds_site_size_and_kind_and_survives_free)
 }
 END_TEST
 
+/* --- when ----------------------------------------------------------------------------------------------- */
+
+START_TEST(times_are_told_to_a_4096th_and_never_later_than_they_were)
+{
+    const uint64_t most = (uint64_t)8191 << 14, day = 86400u * LEDGER_WHEN_PER_S;
+
+    for (uint64_t t = 0, next; t <= most; t = next) {
+        uint64_t told = ledger_sixteenths(ledger_when(t));
+
+        next = t + 1 + t / 40000;
+        ck_assert(told <= t && (t - told) * 4096 <= t && (t >= 4096 || told == t));
+        ck_assert(ledger_when(next) >= ledger_when(t));
+    }
+    ck_assert(ledger_when(4095) == 4095 && ledger_when(4096) == 4096 && ledger_when(8191) == 8191);
+    ck_assert(ledger_when(8192) == 8192 && ledger_when(8193) == 8192 && ledger_when(8194) == 8193);
+    ck_assert(most > 97 * day && most < 98 * day);
+    ck_assert(ledger_when(most) == UINT16_MAX && ledger_when(most - (1 << 14)) == UINT16_MAX - 1);
+    ck_assert(ledger_when(most * 2) == UINT16_MAX && ledger_when(UINT64_MAX) == UINT16_MAX);
+    for (unsigned code = 0; code <= UINT16_MAX; code++)
+        ck_assert_uint_eq(ledger_when(ledger_sixteenths((uint16_t)code)), code);
+}
+END_TEST
+
+static uint16_t when_now(void)
+{
+    struct ledger_entry entry = {0};
+
+    record_block(&entry, &entry, 77, 1, KIND_MALLOC, false);
+    return entry.when;
+}
+
+START_TEST(a_block_has_the_time_of_the_last_look_at_the_clock)
+{
+    struct ledger_entry entry = {0};
+    struct site_tally of = {.site = 77, .allocations = 1};
+
+    (void)record_tick();
+    uint16_t before = when_now();
+    usleep(200000);
+    ck_assert_uint_eq(when_now(), before);
+    record_tick_due(&of, &entry); /* and the block that brought it about */
+    ck_assert_uint_ge(entry.when, before + 2);
+    ck_assert_uint_eq(when_now(), entry.when);
+    ck_assert_uint_eq(of.tick_at, 2);
+    usleep(200000);
+    struct record_caller caller = record_caller();
+    (void)record_capture_anew(&caller);
+    ck_assert_uint_ge(when_now(), entry.when + 2);
+}
+END_TEST
+
+START_TEST(a_look_at_the_clock_is_due_sooner_where_it_had_moved_or_blocks_are_few)
+{
+    struct site_tally of = {.allocations = 7};
+
+    tally_ticked(&of, false);
+    ck_assert_uint_eq(of.tick_at, 8);
+    of.allocations = 80;
+    tally_ticked(&of, false);
+    ck_assert_uint_eq(of.tick_at, 80 + 1 + 10);
+    of.allocations = 1000;
+    tally_ticked(&of, false);
+    ck_assert_uint_eq(of.tick_at, 1000 + TALLY_TICKS);
+    tally_ticked(&of, true);
+    ck_assert_uint_eq(of.tick_at, 1001);
+}
+END_TEST
+
+/* Also where the count has wrapped. */
+START_TEST(a_look_at_the_clock_is_due_when_the_count_comes_to_it)
+{
+    struct tally tally = {0};
+    struct site_tally of = {.allocations = UINT32_MAX - 40};
+
+    tally_ticked(&of, false);
+    for (unsigned i = 1; i < TALLY_TICKS; i++)
+        ck_assert(!tally_allocated_here(&tally, &of, &of, 1));
+    ck_assert(tally_allocated_here(&tally, &of, &of, 1));
+    tally_ticked(&of, false);
+    for (unsigned i = 1; i < TALLY_TICKS; i++)
+        ck_assert(!tally_allocated_here(&tally, &of, &of, 1));
+    ck_assert(tally_allocated_here(&tally, &of, &of, 1));
+    ck_assert(tally_allocated_here(&tally, &of, &of, 1)); /* as long as nobody has looked */
+}
+END_TEST
+
+START_TEST(a_forked_child_goes_on_with_the_time_and_its_own_generation)
+{
+    struct ledger_entry entry = {0};
+
+    usleep(200000);
+    (void)record_tick();
+    uint16_t before = when_now();
+    record_fork_prepare();
+    record_fork_child();
+    record_block(&entry, &entry, 77, 1, KIND_MALLOC, false);
+    ck_assert(entry.when == before && before >= 3);
+    ck_assert(entry.generation == 1 && entry.state == LEDGER_LIVE && entry.flags == 0);
+}
+END_TEST
+
 /* Where LeakSanitizer finds what the recorder keeps in memory of its own. */
 static void *own_blocks[64];
 
@@ -379,6 +482,11 @@ int main(void)
         a_walk_ends_at_the_thread_start_also_on_a_16_kib_stack,
         a_walk_stops_with_a_mark_at_code_without_unwind_information,
         a_ledger_entry_holds_site_size_and_kind_and_survives_free,
+        times_are_told_to_a_4096th_and_never_later_than_they_were,
+        a_block_has_the_time_of_the_last_look_at_the_clock,
+        a_look_at_the_clock_is_due_sooner_where_it_had_moved_or_blocks_are_few,
+        a_look_at_the_clock_is_due_when_the_count_comes_to_it,
+        a_forked_child_goes_on_with_the_time_and_its_own_generation,
     };
 
     tcase_add_unchecked_fixture(tests, start_recorder, NULL);

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 #define RECORD_MAGIC          0x31444345524c5448ull /* "HTLRECD1" */
-#define RECORD_LAYOUT_VERSION 5u
+#define RECORD_LAYOUT_VERSION 6u
 
 /* Kinds of allocation, in ledger_entry.kind. */
 enum alloc_kind {
@@ -53,7 +53,8 @@ struct ledger_entry {
             uint8_t
                 generation; /* forks between the recording's first process and the one that allocated, saturating */
             uint8_t flags; /* LEDGER_* above */
-            uint8_t reserved[2];
+            /* When it was allocated, in ledger_when()'s code: never later than it was. Means something if there is a site. */
+            uint16_t when;
         };
         uint32_t
             free_site; /* LEDGER_FREED: the stack that freed it, 0: none; until the block is handed out again */
@@ -64,6 +65,37 @@ _Static_assert(sizeof(struct ledger_entry) == 16, "the allocator keeps 16 bytes 
 static inline uint64_t ledger_size(const struct ledger_entry *e)
 {
     return (uint64_t)e->size_high << 32 | e->size_low;
+}
+
+/* --- the time of an allocation ----------------------------------------------------------------------------------
+ *
+ * A time since the recording began, in 1/16 s, as 16 bits: the first 256 s exactly, then to 1/4096 of it, always rounded
+ * down; 97 days and more are one.
+ *
+ *    15      12 11              0
+ *   +----------+-----------------+     exponent 0: mantissa
+ *   | exponent |    mantissa     |     else:       (4096 | mantissa) << (exponent - 1)
+ *   +----------+-----------------+
+ */
+#define LEDGER_WHEN_PER_S 16u
+
+static inline uint16_t ledger_when(uint64_t sixteenths)
+{
+    uint32_t exponent;
+
+    if (sixteenths < 4096)
+        return (uint16_t)sixteenths;
+    exponent = 52u - (uint32_t)__builtin_clzll(sixteenths);
+    if (exponent > 15)
+        return UINT16_MAX;
+    return (uint16_t)(exponent << 12 | (sixteenths >> (exponent - 1) & 4095));
+}
+
+static inline uint64_t ledger_sixteenths(uint16_t when)
+{
+    uint32_t exponent = when >> 12;
+
+    return exponent == 0 ? when : (uint64_t)(4096u | (when & 4095u)) << (exponent - 1);
 }
 
 /* The outermost parent of a chain says how the stack ended. */
@@ -115,8 +147,8 @@ struct module_entry {
 /* What one thread did with blocks of a site: allocated there, or freed wherever. A thread that only frees has more frees
  * than allocations here; only sums over all threads are counts of blocks. */
 struct site_tally {
-    uint32_t site; /* 0: unused */
-    uint32_t reserved;
+    uint32_t site;    /* 0: unused */
+    uint32_t tick_at; /* no reader's: the recorder looks at the clock when `allocations` comes to this */
     uint64_t allocations, frees;
     uint64_t bytes, freed_bytes; /* asked for */
     uint64_t temporary;          /* freed by the thread before it allocated again */
@@ -164,7 +196,8 @@ struct record_root {
     char unwinder[32];   /* which backend walks, for the report */
     uint64_t stack_checks, stack_mismatches; /* check_stacks=N */
     uint32_t check_stacks, reserved;
-    uint64_t sample; /* one in so many bytes is sampled, 0: every block is recorded */
+    uint64_t sample;   /* one in so many bytes is sampled, 0: every block is recorded */
+    uint64_t began_ms; /* CLOCK_MONOTONIC: ledger_entry.when counts from here. A child's is its parent's */
 };
 
 /* What the program has said about its memory (preload/heaptally.h); wire_target.annotations points here, 0 when it

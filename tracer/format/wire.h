@@ -126,7 +126,8 @@ struct wire_target {
     uint64_t frozen_us;          /* how long parking the threads, and making the copy, took */
     uint64_t
         own_allocations; /* since this process began or was forked: 0 in a forked child: nothing it could have lost */
-    uint64_t reserved[2];
+    uint64_t frozen_ms; /* when it stood still, CLOCK_MONOTONIC as the target has it; 0: not known */
+    uint64_t reserved;
 };
 
 struct wire_read {

@@ -326,6 +326,7 @@ uint32_t record_capture_anew(const struct record_caller *from)
 {
     struct context *context = context_get();
 
+    (void)record_tick();
     if (__builtin_expect(!context, 0))
         return SITE_END_NO_STACK;
     if (__builtin_expect(trace_is_due(), 0))
@@ -343,6 +344,7 @@ uint32_t record_capture(const struct record_caller *from)
 
     if (!call)
         return record_capture_anew(from);
+    (void)record_tick();
     if (!record_has_tally(call) && !record_hot.selective) {
         struct site_tally *tally = tally_of(&context->tally, call->site);
 

@@ -5,6 +5,10 @@
  *   capture   the last stack's innermost frame again, and what is outside of it is as it was: its site is known
  *   block     the entry of a block of the thread's own, and its tally
  *   free      likewise
+ *
+ * The time of an allocation costs nothing but now and then: it is a part of entry_word, which every entry is made of, and
+ * who looks at the clock (a tick) stores it there, for all threads. Who does: whoever takes a stack that is not known, or on a
+ * slow path; and of a site's other allocations one in TALLY_TICKS, or more (tally_ticked()), as the last thing of the call.
  */
 #ifndef HEAPTALLY_HOT_H
 #define HEAPTALLY_HOT_H
@@ -15,12 +19,13 @@
 #include "tracer/record/modules.h"
 #include "tracer/record/record.h"
 
-/* Constant after record_start(), but for three. entry_word and counted_from: a forked child writes them while it has one
- * thread. `selective` only ever becomes true, and `paused` changes, both by a signal of the companion's, in any thread: who
- * reads an old value records, or not, one block more; whoever finds a block unselected has seen `selective`. */
+/* Constant after record_start(), but for four. entry_word and counted_from: a forked child writes them while it has one
+ * thread; the time in entry_word is any thread's to write, by record_tick(). `selective` only ever becomes true, and `paused`
+ * changes, both by a signal of the companion's, in any thread: who reads an old value records, or not, one block more; whoever
+ * finds a block unselected has seen `selective`. */
 struct record_hot {
     struct record_root *root;
-    uint64_t entry_word; /* the second one of an entry, without the block's own: live, and the generation */
+    uint64_t entry_word; /* the second one of an entry, but for the block's own: live, generation, time */
     uint32_t depth_limit;
     uint8_t counted_from; /* the generation whose blocks are counted, and later ones (they saturate) */
     bool check_stacks;
@@ -29,6 +34,14 @@ struct record_hot {
     uint64_t sample;
 };
 extern struct record_hot record_hot __attribute__((visibility("hidden")));
+
+#define ENTRY_WHEN_SHIFT 48 /* of the time in entry_word, its highest bits */
+
+/* The time is now, for all blocks to come. true: it was an earlier one, to 1/16 s. Signal-safe; preserves errno. */
+bool record_tick(void) __attribute__((visibility("hidden")));
+
+/* The same for this block, too, whose tally said that it is due. */
+void record_tick_due(struct site_tally *of, void *entry) __attribute__((visibility("hidden")));
 
 /* A forked child's first allocation (trace.h). */
 void record_begin_own_trace(void) __attribute__((visibility("hidden")));
@@ -154,14 +167,15 @@ static inline const struct known_free *record_known_free(struct context *context
 static inline void record_fill(struct ledger_entry *entry, uint32_t site, size_t size, enum alloc_kind kind,
                                uint8_t flags)
 {
-    const uint64_t words[2] = {(uint64_t)size << 32 | site, record_hot.entry_word | size >> 32 |
-                                                                (uint64_t)kind << 16 | (uint64_t)flags << 40};
+    uint64_t word = __atomic_load_n(&record_hot.entry_word, __ATOMIC_RELAXED);
+    const uint64_t words[2] = {(uint64_t)size << 32 | site,
+                               word | size >> 32 | (uint64_t)kind << 16 | (uint64_t)flags << 40};
 
     memcpy(entry, words, sizeof(*entry));
 }
 _Static_assert(offsetof(struct ledger_entry, size_high) == 8 && offsetof(struct ledger_entry, state) == 11 &&
                    offsetof(struct ledger_entry, generation) == 12 &&
-                   offsetof(struct ledger_entry, flags) == 13,
+                   offsetof(struct ledger_entry, flags) == 13 && offsetof(struct ledger_entry, when) == 14,
                "record_fill() knows where the fields are");
 
 /* Nothing is to be looked at but what is here: no block is left out, no stack is compared with another walk. */
@@ -176,12 +190,12 @@ static inline bool record_has_tally(const struct known_call *call)
     return call->tally->site == call->site;
 }
 
-/* A block from a call that record_known() found, and that has its tally. */
-static inline void record_block_hot(struct context *context, const struct known_call *call, void *entry,
+/* A block from a call that record_known() found, and that has its tally. true: record_tick_due() is to be called. */
+static inline bool record_block_hot(struct context *context, const struct known_call *call, void *entry,
                                     const void *p, size_t size, enum alloc_kind kind, uint8_t flags)
 {
-    tally_allocated_here(&context->tally, call->tally, p, size);
     record_fill(entry, call->site, size, kind, flags);
+    return tally_allocated_here(&context->tally, call->tally, p, size);
 }
 
 /* Allocated before this process was forked and began a trace of its own: it is not counted here. */

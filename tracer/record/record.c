@@ -32,6 +32,12 @@ static uint64_t entry_word(void)
     return (uint64_t)LEDGER_LIVE << 24 | generation << 32;
 }
 
+/* The child's: its time goes on from its parent's. */
+static uint64_t forked_entry_word(void)
+{
+    return entry_word() | (record_hot.entry_word >> ENTRY_WHEN_SHIFT) << ENTRY_WHEN_SHIFT;
+}
+
 static bool is_inside(const struct code_object *object, uint64_t ip)
 {
     return ip >= object->start && ip < object->end;
@@ -95,6 +101,7 @@ void record_block(void *entry, const void *p, uint32_t site, size_t size, enum a
     if (site == RECORD_NO_SITE) {
         ;
     } else if (__builtin_expect(context == NULL || nested, 0)) {
+        (void)record_tick(); /* who calls may have taken no stack */
         __atomic_add_fetch(&root->allocations, 1, __ATOMIC_RELAXED);
     } else if (record_hot.sample) {
         sample_weigh(size, record_hot.sample, &weight);
@@ -260,6 +267,7 @@ bool record_start(const struct record_config *config, const char **ret_why)
                                      .paused = config->paused,
                                      .sample = config->sample};
     root->sample = config->sample;
+    root->began_ms = platform_now_ms();
     capture_start(&self);
     strncpy(root->unwinder, unwinder->name, sizeof(root->unwinder) - 1);
     if (!modules_start(root) || !sites_start(root)) {
@@ -381,6 +389,6 @@ void record_fork_child(void)
         return;
     }
     root->generation++;
-    record_hot.entry_word = entry_word();
+    record_hot.entry_word = forked_entry_word();
     root->stack_checks = root->stack_mismatches = 0;
 }

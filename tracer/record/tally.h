@@ -56,16 +56,33 @@ static inline struct site_tally *tally_of(struct tally *tally, uint32_t site)
 void tally_sampled(struct tally *tally, uint32_t site, const void *p, const struct sample_weight *weight,
                    bool freed);
 
-/* `of` is the site's. */
-static inline void tally_allocated_here(struct tally *tally, struct site_tally *of, const void *p,
+/* After a look at the clock, which had moved since the last one, or not. Where it has, the process allocates so seldom that
+ * every block has a time of its own. Where not, a site that has few blocks is still looked after; of one that has many it is
+ * one in TALLY_TICKS, so that a block's time is no older than the last TALLY_TICKS - 1 allocations of its site. */
+#define TALLY_TICKS 32u
+static inline void tally_ticked(struct site_tally *of, bool moved)
+{
+    uint64_t some = of->allocations / 8;
+
+    if (moved)
+        some = 0;
+    else if (some > TALLY_TICKS - 1)
+        some = TALLY_TICKS - 1;
+    of->tick_at = (uint32_t)(of->allocations + 1 + some);
+}
+
+/* `of` is the site's. true: a look at the clock is due. */
+static inline bool tally_allocated_here(struct tally *tally, struct site_tally *of, const void *p,
                                         size_t size)
 {
     tally->newest = p;
     uint64_t bytes = of->bytes + size;
     __atomic_store_n(&of->bytes, bytes, __ATOMIC_RELAXED);
-    tally_add(&of->allocations, 1);
     if ((int64_t)(bytes - of->freed_bytes) > (int64_t)of->peak)
         __atomic_store_n(&of->peak, bytes - of->freed_bytes, __ATOMIC_RELAXED);
+    uint64_t allocations = of->allocations + 1;
+    __atomic_store_n(&of->allocations, allocations, __ATOMIC_RELAXED);
+    return (int32_t)((uint32_t)allocations - of->tick_at) >= 0;
 }
 
 static inline void tally_allocated(struct tally *tally, uint32_t site, const void *p, size_t size)
@@ -73,7 +90,7 @@ static inline void tally_allocated(struct tally *tally, uint32_t site, const voi
     struct site_tally *of = tally_of(tally, site);
 
     if (__builtin_expect(of != NULL, 1)) {
-        tally_allocated_here(tally, of, p, size);
+        (void)tally_allocated_here(tally, of, p, size); /* who comes here has looked */
         return;
     }
     tally->newest = p;
