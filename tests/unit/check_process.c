@@ -20,13 +20,16 @@
 #include "allocator/allocator.h"
 #include "tracer/tool/check.h"
 
-#define NODES 64u
+#define NODES     64u
+#define BEGAN_MS  5000u
+#define FROZEN_MS (BEGAN_MS + 101000u)
 
 /* In the child. */
 static void *volatile held[8]; /* nobody reads them: without volatile they would not be written */
 static struct site_node nodes[4096];
 static struct record_root record;
 static struct thread_slot slot;
+static unsigned made = 1; /* one a second */
 
 /* Between the two. */
 struct handover {
@@ -46,7 +49,8 @@ static void *make(size_t size, uint32_t site, unsigned generation)
                                    .size_low = (uint32_t)size,
                                    .kind = KIND_CALLOC,
                                    .state = LEDGER_LIVE,
-                                   .generation = (uint8_t)generation};
+                                   .generation = (uint8_t)generation,
+                                   .when = (uint16_t)(made++ * LEDGER_WHEN_PER_S)};
     return p;
 }
 
@@ -127,6 +131,15 @@ static void scene_loop_of_calls(void)
     words(40, 32);
 }
 
+/* Made in the first second and the second, by nobody who is known in the third, and in the fourth. */
+static void scene_ages(void)
+{
+    words(40, 20);
+    words(40, 20);
+    words(64, 0);
+    words(32, 21);
+}
+
 /* --- child and parent ------------------------------------------------------------------------------------------- */
 
 static void __attribute__((noreturn)) child_main(void (*scene)(void))
@@ -139,6 +152,7 @@ static void __attribute__((noreturn)) child_main(void (*scene)(void))
                                   .site_count = NODES,
                                   .allocations = 7,
                                   .frees = 3,
+                                  .began_ms = BEGAN_MS,
                                   .unwinder = "by hand"};
     record.site_segment[0] = (uintptr_t)nodes;
     for (uint32_t id = SITE_FIRST; id < NODES; id++)
@@ -152,6 +166,7 @@ static void __attribute__((noreturn)) child_main(void (*scene)(void))
                                             .alloc_root = (uintptr_t)alloc_root(),
                                             .record_root = (uintptr_t)&record,
                                             .threads = (uintptr_t)&slot,
+                                            .frozen_ms = FROZEN_MS,
                                             .thread_count = 1};
     handover->ready = 1;
     for (;;)
@@ -239,6 +254,20 @@ START_TEST(lost_heads_of_one_site_are_one_group_and_carry_what_they_hold)
     ck_assert(g->indirect_blocks == 2 && g->indirect_bytes == 200 && g->kind == KIND_CALLOC);
     ck_assert(g->block_count == 2 && first_ip(g) == 0x1000 + 20);
     ck_assert(rec->groups[1].bytes == 8 && first_ip(&rec->groups[1]) == 0x1000 + 22);
+}
+END_TEST
+
+START_TEST(a_group_knows_its_oldest_and_its_newest_block_where_a_time_is_known)
+{
+    check_scene(scene_ages);
+    ck_assert_uint_eq(rec->groups_count, 3);
+    const struct rec_group *g = rec->groups;
+    ck_assert(g[0].bytes == 80 && g[1].bytes == 64 && g[2].bytes == 32);
+    ck_assert(g[0].aged_blocks == 2 && g[0].oldest_ms == 100000 && g[0].newest_ms == 99000);
+    ck_assert(g[1].aged_blocks == 0 && g[1].oldest_ms == 0);
+    ck_assert(g[2].aged_blocks == 1 && g[2].oldest_ms == 97000 && g[2].newest_ms == 97000);
+    ck_assert(rec->blocks[g[0].first_block].has_age && rec->blocks[g[0].first_block].age_ms >= 99000);
+    ck_assert(!rec->blocks[g[1].first_block].has_age);
 }
 END_TEST
 
@@ -336,6 +365,7 @@ int main(void)
     tcase_add_test(tests, a_process_without_blocks_is_clean);
     tcase_add_test(tests, what_a_global_holds_is_reachable);
     tcase_add_test(tests, lost_heads_of_one_site_are_one_group_and_carry_what_they_hold);
+    tcase_add_test(tests, a_group_knows_its_oldest_and_its_newest_block_where_a_time_is_known);
     tcase_add_test(tests, cycles_of_one_shape_are_one_group_drawn_once);
     tcase_add_test(tests, cycles_of_the_same_sites_are_one_group_whatever_their_length);
     tcase_add_test(tests, a_possible_block_names_who_holds_it);

@@ -66,6 +66,8 @@ START_TEST(read_equals_what_was_written)
     ck_assert_uint_eq(again->meta.class_bytes[REC_INDIRECT], 64);
     ck_assert_uint_eq(again->edges[3].offset, 0x7d0000000040);
     ck_assert_uint_eq(again->groups[1].suppressed_by, REC_NONE);
+    ck_assert(again->groups[1].aged_blocks == 2 && again->groups[1].newest_ms == 3000);
+    ck_assert(again->blocks[1].has_age == 1 && again->blocks[1].age_ms == 720000);
     ck_assert_str_eq(again->notes[0], "thread 7 was not parked");
     ck_assert_int_eq(recording_encode(again, &bytes2, &length2), FORMAT_OK);
     ck_assert_uint_eq(length, length2);
@@ -307,13 +309,16 @@ static const struct {
     {SECTION_GROUPS, 8, 7, "groups"},  /* kind */
     {SECTION_GROUPS, 80, 6, "groups"}, /* first block */
     {SECTION_GROUPS, 84, 0x80000000, "groups"},
-    {SECTION_GROUPS, 92, 5, "groups"},     /* edges */
-    {SECTION_BLOCKS, 24, 2, "blocks"},     /* site */
-    {SECTION_BLOCKS, 28, 99, "blocks"},    /* kind */
-    {SECTION_EDGES, 0, 5, "edges"},        /* from block */
-    {SECTION_EDGES, 0, REC_NONE, "edges"}, /* no holder at all */
-    {SECTION_EDGES, 4, 0, "edges"},        /* two holders */
-    {SECTION_EDGES, 8, REC_NONE, "edges"}, /* to nothing */
+    {SECTION_GROUPS, 92, 5, "groups"},       /* edges */
+    {SECTION_GROUPS, 96, 2, "groups"},       /* more blocks with an age than blocks */
+    {SECTION_GROUPS, 112, 720001, "groups"}, /* the newest is older than the oldest */
+    {SECTION_BLOCKS, 24, 2, "blocks"},       /* site */
+    {SECTION_BLOCKS, 28, 99, "blocks"},      /* kind */
+    {SECTION_BLOCKS, 48, 2, "blocks"},       /* neither with an age nor without */
+    {SECTION_EDGES, 0, 5, "edges"},          /* from block */
+    {SECTION_EDGES, 0, REC_NONE, "edges"},   /* no holder at all */
+    {SECTION_EDGES, 4, 0, "edges"},          /* two holders */
+    {SECTION_EDGES, 8, REC_NONE, "edges"},   /* to nothing */
     {SECTION_ROOTS, 0, 2, "roots"},
     {SECTION_NOTES, 0, 0x00ffffff, "notes"},
 };
@@ -327,6 +332,45 @@ START_TEST(number_out_of_range_names_its_section)
     damage_fix_toc(&o);
     unsigned char *file = damage_close(&o, &n);
     assert_refused(file, n, FORMAT_CORRUPT, wrong_numbers[_i].part);
+    free(file);
+    free(o.payload);
+}
+END_TEST
+
+/* --- older files ---------------------------------------------------------------------------------------------------- */
+
+/* The section's elements as they were when they were so long. */
+static void shorten(struct opened *o, enum section_id id, uint32_t stride)
+{
+    unsigned char *entry = damage_entry(o, id), *section = damage_section(o, id);
+    uint32_t was = get_u32(entry + 4);
+    uint64_t count = get_u64(entry + 16) / was;
+    for (uint64_t i = 0; i < count; i++)
+        memmove(section + i * stride, section + i * was, stride);
+    put_u32(entry + 4, stride);
+    put_u64(entry + 16, count * stride);
+    damage_fix_section(o, id);
+    damage_fix_toc(o);
+}
+
+START_TEST(a_file_of_1_0_is_read_and_says_nothing_of_ages)
+{
+    struct opened o = damage_open(bytes);
+    struct recording *again = NULL;
+    size_t n;
+    shorten(&o, SECTION_GROUPS, 96);
+    shorten(&o, SECTION_BLOCKS, 48);
+    unsigned char *file = damage_close(&o, &n);
+    ck_assert_int_eq(recording_decode(file, n, &again, NULL), FORMAT_OK);
+    ck_assert(again->groups_count == 3 && again->blocks_count == 5);
+    ck_assert(again->groups[1].edge_count == 3 && again->blocks[4].size == 44);
+    ck_assert(again->groups[1].aged_blocks == 0 && again->groups[1].oldest_ms == 0);
+    ck_assert(again->blocks[1].has_age == 0 && again->blocks[1].age_ms == 0);
+    recording_free(again);
+    free(file);
+    shorten(&o, SECTION_GROUPS, 95);
+    file = damage_close(&o, &n);
+    assert_refused(file, n, FORMAT_CORRUPT, "groups");
     free(file);
     free(o.payload);
 }
@@ -439,6 +483,7 @@ int main(void)
     tcase_add_test(tc, empty_recording_survives);
     tcase_add_test(tc, equal_strings_are_kept_once);
     tcase_add_test(tc, many_elements_survive);
+    tcase_add_test(tc, a_file_of_1_0_is_read_and_says_nothing_of_ages);
     tcase_add_test(tc, inconsistent_recording_is_not_written);
     tcase_add_test(tc, file_is_replaced_whole_and_nothing_is_left_beside);
     tcase_add_test(tc, link_is_followed_and_pipe_is_kept);

@@ -76,6 +76,8 @@ static inline void fixture_block(struct recording *rec, uint32_t number, uint32_
 {
     struct rec_block b = {
         .addr = 0x7e0000000000 + number * 64, .size = 40 + number, .capacity = 48, .site = site};
+    b.has_age = number < 2;
+    b.age_ms = number < 2 ? 720000 : 0;
     b.kind = site == 1 ? KIND_NEW : KIND_MALLOC;
     b.refs_start = refs;
     recording_add_block(rec, &b);
@@ -103,10 +105,15 @@ static inline void fixture_groups(struct recording *rec)
     lost.indirect_blocks = 2;
     lost.indirect_bytes = 64;
     lost.block_count = 1;
+    lost.aged_blocks = 1;
+    lost.oldest_ms = lost.newest_ms = 720000;
     struct rec_group cycle = {.cls = REC_CYCLE, .site = 0, .kind = KIND_MALLOC, .instances = 1, .blocks = 3};
     cycle.bytes = 41 + 42 + 43;
     cycle.references = cycle.from_inside = 3;
     cycle.first_block = 1;
+    cycle.aged_blocks = 2;
+    cycle.oldest_ms = 720000;
+    cycle.newest_ms = 3000;
     cycle.block_count = cycle.edge_count = 3;
     struct rec_group possible = {
         .cls = REC_POSSIBLE, .site = 0, .kind = KIND_MALLOC, .instances = 1, .blocks = 1};

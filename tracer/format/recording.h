@@ -107,7 +107,10 @@ struct rec_group {
     uint64_t from_self, from_inside;          /* of those: from the block itself, from others of the group */
     uint32_t first_block, block_count;        /* shown */
     uint32_t first_edge, edge_count; /* shown: one instance of a cycle; holders of a possible block */
-    uint32_t suppressed_by;          /* filled by the gate, REC_NONE otherwise; not stored */
+    /* How many of its blocks have an age that is known: how long before the process stood still they were allocated, at
+     * most. And the oldest of those, and the newest. */
+    uint64_t aged_blocks, oldest_ms, newest_ms;
+    uint32_t suppressed_by; /* filled by the gate, REC_NONE otherwise; not stored */
 };
 
 struct rec_block {
@@ -116,6 +119,8 @@ struct rec_block {
     uint32_t refs_start, refs_interior; /* references into it from elsewhere than itself */
     uint32_t refs_self;
     uint32_t instance; /* which of the group's instances it belongs to */
+    uint32_t has_age;  /* 0 or 1: age_ms means something */
+    uint64_t age_ms;   /* likewise */
 };
 
 struct rec_edge {

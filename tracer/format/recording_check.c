@@ -69,7 +69,8 @@ static bool groups_ok(const struct recording *rec)
         if (g->cls >= REC_CLASSES || g->kind > KIND_NEW_ARRAY ||
             !is_index_or_none(g->site, rec->sites_count) ||
             !is_range(g->first_block, g->block_count, rec->blocks_count, &blocks) ||
-            !is_range(g->first_edge, g->edge_count, rec->edges_count, &edges))
+            !is_range(g->first_edge, g->edge_count, rec->edges_count, &edges) || g->aged_blocks > g->blocks ||
+            (g->aged_blocks && g->newest_ms > g->oldest_ms))
             return false;
     }
     return true;
@@ -78,7 +79,8 @@ static bool groups_ok(const struct recording *rec)
 static bool blocks_ok(const struct recording *rec)
 {
     for (uint32_t i = 0; i < rec->blocks_count; i++)
-        if (!is_index_or_none(rec->blocks[i].site, rec->sites_count) || rec->blocks[i].kind > KIND_NEW_ARRAY)
+        if (!is_index_or_none(rec->blocks[i].site, rec->sites_count) ||
+            rec->blocks[i].kind > KIND_NEW_ARRAY || rec->blocks[i].has_age > 1)
             return false;
     return true;
 }

@@ -84,12 +84,25 @@ static const struct field group_fields[] = {
     U32(rec_group, block_count),
     U32(rec_group, first_edge),
     U32(rec_group, edge_count),
+    /* 1.1 */
+    U64(rec_group, aged_blocks),
+    U64(rec_group, oldest_ms),
+    U64(rec_group, newest_ms),
 };
 
 static const struct field block_fields[] = {
-    U64(rec_block, addr),          U64(rec_block, size),      U64(rec_block, capacity),
-    U32(rec_block, site),          U32(rec_block, kind),      U32(rec_block, refs_start),
-    U32(rec_block, refs_interior), U32(rec_block, refs_self), U32(rec_block, instance),
+    U64(rec_block, addr),
+    U64(rec_block, size),
+    U64(rec_block, capacity),
+    U32(rec_block, site),
+    U32(rec_block, kind),
+    U32(rec_block, refs_start),
+    U32(rec_block, refs_interior),
+    U32(rec_block, refs_self),
+    U32(rec_block, instance),
+    /* 1.1 */
+    U32(rec_block, has_age),
+    U64(rec_block, age_ms),
 };
 
 static const struct field edge_fields[] = {
@@ -101,21 +114,24 @@ static const struct field root_fields[] = {TEXT(rec_root, name), U32(rec_root, s
 
 static const struct field note_fields[] = {{0, 1, FIELD_STRING}};
 
-#define ROWS(fields) fields, sizeof(fields) / sizeof(fields)[0]
+#define COUNT(fields) sizeof(fields) / sizeof(fields)[0]
+#define ROWS(fields)  fields, COUNT(fields), COUNT(fields)
+/* So many of them are younger than 1.0. */
+#define GROWN(fields, added) fields, COUNT(fields), COUNT(fields) - (added)
 #define ARRAY(array)                                                                                         \
     sizeof *((struct recording *)0)->array, offsetof(struct recording, array),                               \
         offsetof(struct recording, array##_count)
 
 const struct section layout_sections[SECTION_END - 1] = {
     {SECTION_META, "meta", ROWS(meta_fields), sizeof(struct rec_meta), offsetof(struct recording, meta), 0},
-    {SECTION_STRINGS, "strings", NULL, 0, 1, 0, 0},
+    {SECTION_STRINGS, "strings", NULL, 0, 0, 1, 0, 0},
     {SECTION_MODULES, "modules", ROWS(module_fields), ARRAY(modules)},
     {SECTION_LINES, "lines", ROWS(line_fields), ARRAY(lines)},
     {SECTION_FRAMES, "frames", ROWS(frame_fields), ARRAY(frames)},
     {SECTION_FRAME_LIST, "frame list", ROWS(frame_list_fields), ARRAY(frame_list)},
     {SECTION_SITES, "sites", ROWS(site_fields), ARRAY(sites)},
-    {SECTION_GROUPS, "groups", ROWS(group_fields), ARRAY(groups)},
-    {SECTION_BLOCKS, "blocks", ROWS(block_fields), ARRAY(blocks)},
+    {SECTION_GROUPS, "groups", GROWN(group_fields, 3), ARRAY(groups)},
+    {SECTION_BLOCKS, "blocks", GROWN(block_fields, 2), ARRAY(blocks)},
     {SECTION_EDGES, "edges", ROWS(edge_fields), ARRAY(edges)},
     {SECTION_ROOTS, "roots", ROWS(root_fields), ARRAY(roots)},
     {SECTION_NOTES, "notes", ROWS(note_fields), ARRAY(notes)},
@@ -127,12 +143,22 @@ uint32_t layout_field_size(const struct field *f)
     return size[f->kind] * (uint32_t)f->count;
 }
 
-uint32_t layout_stride(const struct section *s)
+static uint32_t stride_of(const struct section *s, uint32_t fields)
 {
-    uint32_t stride = s->field_count == 0 ? 1 : 0;
-    for (uint32_t i = 0; i < s->field_count; i++)
+    uint32_t stride = fields == 0 ? 1 : 0;
+    for (uint32_t i = 0; i < fields; i++)
         stride += layout_field_size(&s->fields[i]);
     return stride;
+}
+
+uint32_t layout_stride(const struct section *s)
+{
+    return stride_of(s, s->field_count);
+}
+
+uint32_t layout_least_stride(const struct section *s)
+{
+    return stride_of(s, s->least_fields);
 }
 
 const struct section *layout_section(uint32_t id)

@@ -10,7 +10,7 @@
  *
  * Invariants: a section's `stride` is the sum of its fields' encoded sizes (layout_stride() computes it).
  * Fields are only ever appended: an older reader skips what it does not know by the stride in the table of
- * contents.
+ * contents, and a newer one leaves at zero what an older file's stride has no room for.
  */
 #ifndef HEAPTALLY_RECORDING_LAYOUT_H
 #define HEAPTALLY_RECORDING_LAYOUT_H
@@ -22,7 +22,7 @@
 #define HTZ_MAGIC       "\x89HTZ\r\n\x1a\n"
 #define HTZ_MAGIC_SIZE  8u
 #define HTZ_MAJOR       1u
-#define HTZ_MINOR       0u
+#define HTZ_MINOR       1u
 #define HTZ_HEADER_SIZE 40u
 
 /* Offsets in the header. */
@@ -77,6 +77,7 @@ struct section {
     const char *name; /* what ret_where says */
     const struct field *fields;
     uint32_t field_count;  /* 0: the strings, which are bytes */
+    uint32_t least_fields; /* those of 1.0, which every file has */
     uint32_t element_size; /* of the struct in memory */
     uint32_t array_offset; /* of the array's pointer in struct recording; meta: of the struct itself */
     uint32_t count_offset; /* of the array's count, its capacity follows; 0: meta, always one */
@@ -85,6 +86,7 @@ struct section {
 extern const struct section layout_sections[SECTION_END - 1]; /* in the order of ids */
 
 uint32_t layout_stride(const struct section *s);
+uint32_t layout_least_stride(const struct section *s);
 uint32_t layout_field_size(const struct field *f);
 const struct section *layout_section(uint32_t id); /* NULL: not known */
 

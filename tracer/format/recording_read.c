@@ -64,7 +64,7 @@ static bool read_toc_entry(struct reader *r, const unsigned char *entry, uint64_
     if (s == NULL)
         return true; /* of a later minor version: skipped */
     struct span *span = &r->sections[s->id];
-    if (span->found || stride < layout_stride(s) || stride > HTZ_STRIDE_MAX || length % stride != 0)
+    if (span->found || stride < layout_least_stride(s) || stride > HTZ_STRIDE_MAX || length % stride != 0)
         return false;
     *span = (struct span){r->payload + offset, length, stride, true};
     return get_u32(entry + 24) == layout_crc32(span->bytes, length);
@@ -160,11 +160,15 @@ static void decode_numbers(const struct field *f, const unsigned char *from, cha
     }
 }
 
+/* What an older file has no room for stays 0. */
 static enum format_status decode_element(const struct reader *r, const struct section *s,
                                          const unsigned char *from, char *element)
 {
+    const unsigned char *end = from + r->sections[s->id].stride;
     for (uint32_t i = 0; i < s->field_count; i++) {
         const struct field *f = &s->fields[i];
+        if (layout_field_size(f) > (size_t)(end - from))
+            break;
         char *to = element + f->offset;
         if (f->kind == FIELD_STRING) {
             enum format_status status = decode_string(r, s->count_offset == 0, from, to);

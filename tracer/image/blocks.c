@@ -42,6 +42,7 @@ static bool fill_from_ledger(const struct walk_block *from, struct image_block *
     block->site = entry.site;
     block->kind = entry.kind <= KIND_NEW_ARRAY ? entry.kind : KIND_NONE;
     block->generation = entry.generation;
+    block->when = entry.when;
     return true;
 }
 
@@ -164,4 +165,16 @@ enum image_status blocks_load(struct image *image)
     if (status == IMAGE_OK)
         apply_annotations(image);
     return status;
+}
+
+/* Of a block without a site nobody has looked at the clock. */
+bool image_block_age(const struct image *image, uint32_t block, uint64_t *ret_ms)
+{
+    const struct image_block *of = &image->blocks[block];
+    uint64_t frozen = image->target.frozen_ms;
+    if (!image->recorded || of->site == 0 || of->kind == KIND_NONE || frozen == 0)
+        return false;
+    uint64_t at = image->record.began_ms + ledger_sixteenths(of->when) * 1000 / LEDGER_WHEN_PER_S;
+    *ret_ms = frozen > at ? frozen - at : 0;
+    return true;
 }

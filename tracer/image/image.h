@@ -62,10 +62,12 @@ enum trace_status source_open_trace(const char *path, struct trace_header *ret_h
 struct image_block {               /* ascending by addr */
     uint64_t addr, size, capacity; /* size asked for; == capacity when not recorded */
     uint32_t site;                 /* 0: none */
-    uint8_t kind;                  /* enum alloc_kind */
+    uint8_t kind : 7;              /* enum alloc_kind */
+    bool ignored : 1; /* the program said so: what it points to is reachable, and it is no leak */
     uint8_t generation;
-    bool ignored; /* the program said so: what it points to is reachable, and it is no leak */
+    uint16_t when; /* the ledger's (tables.h); see image_block_age() */
 };
+_Static_assert(sizeof(struct image_block) == 32, "there may be a hundred million");
 
 struct image_thread {
     struct thread_slot slot;
@@ -86,6 +88,8 @@ void image_close(struct image *image);
 
 uint32_t image_block_count(const struct image *image);
 const struct image_block *image_blocks(const struct image *image);
+/* How long before the process stood still it was allocated, in ms, or less. false: it is not known. */
+bool image_block_age(const struct image *image, uint32_t block, uint64_t *ret_ms);
 uint32_t image_thread_count(const struct image *image);
 const struct image_thread *image_threads(const struct image *image);
 const struct record_root *image_record(const struct image *image); /* NULL: not recorded */

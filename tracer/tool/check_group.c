@@ -87,6 +87,17 @@ static bool add_possible(struct key_maker *maker)
 
 /* --- sums ------------------------------------------------------------------------------------------------------- */
 
+static void sum_age(const struct check *check, uint32_t i, struct rec_group *sums)
+{
+    uint64_t age;
+    if (!image_block_age(check->image, i, &age))
+        return;
+    if (sums->aged_blocks++ == 0)
+        sums->oldest_ms = sums->newest_ms = age;
+    sums->oldest_ms = age > sums->oldest_ms ? age : sums->oldest_ms;
+    sums->newest_ms = age < sums->newest_ms ? age : sums->newest_ms;
+}
+
 static void sum_block(const struct check *check, uint32_t i, struct rec_group *sums)
 {
     const struct image_block *block = &image_blocks(check->image)[i];
@@ -97,6 +108,7 @@ static void sum_block(const struct check *check, uint32_t i, struct rec_group *s
     sums->references +=
         (uint64_t)counts.from_strict + counts.from_wide + counts.from_blocks + counts.from_self;
     sums->from_self += counts.from_self;
+    sum_age(check, i, sums);
 }
 
 struct inside_counter {

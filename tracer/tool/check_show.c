@@ -17,7 +17,7 @@ static bool show_block(struct check *check, uint32_t i, uint32_t instance)
     uint32_t site;
     if (!check_name_site(check, block->site, &site))
         return false;
-    const struct rec_block shown = {
+    struct rec_block shown = {
         .addr = block->addr,
         .size = block->size,
         .capacity = block->capacity,
@@ -28,6 +28,7 @@ static bool show_block(struct check *check, uint32_t i, uint32_t instance)
         .refs_self = counts.from_self,
         .instance = instance,
     };
+    shown.has_age = image_block_age(check->image, i, &shown.age_ms);
     check->shown[i] = recording_add_block(check->rec, &shown);
     return check->shown[i] != REC_NONE;
 }
