@@ -90,6 +90,34 @@ START_TEST(cycle_is_drawn_edge_by_edge_with_each_members_stack)
 }
 END_TEST
 
+static void assert_age(uint64_t newest, uint64_t oldest, const char *expected)
+{
+    rec->groups[0].newest_ms = newest;
+    rec->groups[0].oldest_ms = oldest;
+    text();
+    assert_has(expected);
+}
+
+START_TEST(ages_are_told_in_the_unit_a_person_would_take)
+{
+    enum { S = 1000, MIN = 60 * S, H = 60 * MIN };
+    const uint64_t day = 24 * (uint64_t)H;
+    text();
+    assert_has("   allocated 12 min ago by malloc in\n");
+    assert_has("block #4 +16 -> block #2\n   allocated 3 s to 12 min ago\n");
+    assert_age(0, 0, "allocated 0 s ago by");
+    assert_age(400, 1600, "allocated 0 to 2 s ago by");
+    assert_age(3 * S, 3400, "allocated 3 s ago by");
+    assert_age(119499, 119500, "allocated 119 s to 2 min ago by");
+    assert_age(2 * MIN, 2 * H, "allocated 2 min to 2 h ago by");
+    assert_age(47 * H, 2 * day, "allocated 47 h to 2 days ago by");
+    assert_age(0, UINT64_MAX, "allocated 0 s to 213503982335 days ago by");
+    rec->groups[0].aged_blocks = 0;
+    text();
+    assert_has("   allocated by malloc in\n");
+}
+END_TEST
+
 START_TEST(larger_finding_is_printed_first)
 {
     const char *all = text();
@@ -291,6 +319,13 @@ START_TEST(json_has_everything)
     ck_assert_str_eq(json_string_value(json_object_get(doc, "summary")), VERDICT);
     json_t *cycle = json_array_get(json_object_get(doc, "groups"), 1);
     ck_assert_str_eq(json_string_value(json_object_get(cycle, "class")), "cycle");
+    ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(cycle, "age_ms"), "oldest")), 720000);
+    ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(cycle, "age_ms"), "newest")), 3000);
+    json_t *possible = json_array_get(json_object_get(doc, "groups"), 2);
+    ck_assert(json_is_null(json_object_get(possible, "age_ms")));
+    json_t *blocks = json_object_get(doc, "blocks");
+    ck_assert_int_eq(json_integer_value(json_object_get(json_array_get(blocks, 1), "age_ms")), 720000);
+    ck_assert(json_is_null(json_object_get(json_array_get(blocks, 2), "age_ms")));
     json_t *edge = json_array_get(json_object_get(cycle, "edges"), 2);
     ck_assert_int_eq(json_integer_value(json_object_get(edge, "from_block")), 3);
     ck_assert_int_eq(json_integer_value(json_object_get(edge, "to_block")), 1);
@@ -338,6 +373,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, verdict_is_first_and_last_line);
     tcase_add_test(tc, cycle_is_drawn_edge_by_edge_with_each_members_stack);
+    tcase_add_test(tc, ages_are_told_in_the_unit_a_person_would_take);
     tcase_add_test(tc, larger_finding_is_printed_first);
     tcase_add_test(tc, stack_has_lines_inlined_marks_and_modules);
     tcase_add_test(tc, allocator_and_start_frames_are_left_out);

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tracer/report/print.h"
 #include "tracer/report/stack.h"
@@ -96,6 +97,32 @@ static void print_counts(const struct view *v)
     }
     if (g->from_self > 0)
         fprintf(v->out, ", %s from a block to itself", print_digits(g->from_self).text);
+    fputc('\n', v->out);
+}
+
+/* --- when ------------------------------------------------------------------------------------------------ */
+
+/* " 3 s to 12 min ago"; the blocks are no older. Nothing when it is not known. */
+static void print_ages(const struct view *v)
+{
+    const struct rec_group *g = v->g;
+    if (g->aged_blocks == 0)
+        return;
+    struct age newest = print_age(g->newest_ms), oldest = print_age(g->oldest_ms);
+    if (strcmp(newest.unit, oldest.unit) != 0)
+        fprintf(v->out, " %" PRIu64 " %s to", newest.value, newest.unit);
+    else if (newest.value != oldest.value)
+        fprintf(v->out, " %" PRIu64 " to", newest.value);
+    fprintf(v->out, " %" PRIu64 " %s ago", oldest.value, oldest.unit);
+}
+
+/* A cycle's blocks may come from many places. */
+static void print_cycle_ages(const struct view *v)
+{
+    if (v->g->aged_blocks == 0)
+        return;
+    fprintf(v->out, "%*sallocated", INDENT, "");
+    print_ages(v);
     fputc('\n', v->out);
 }
 
@@ -244,6 +271,7 @@ static void print_sizes(const struct view *v)
 static void print_own_stack(const struct view *v)
 {
     fprintf(v->out, "%*sallocated", INDENT, "");
+    print_ages(v);
     print_sizes(v);
     fprintf(v->out, " by %s in", stack_kind_name(v->g->kind));
     if (v->options->addresses && v->g->block_count > 0)
@@ -261,9 +289,10 @@ void finding_print(const struct recording *rec, const struct report_options *opt
     if (v.g->cls == REC_POSSIBLE && v.g->edge_count > 0)
         fprintf(out, "%*sheld only by\n", INDENT, "");
     print_edges(&v);
-    if (v.g->cls == REC_CYCLE && v.g->block_count > 0)
+    if (v.g->cls == REC_CYCLE && v.g->block_count > 0) {
+        print_cycle_ages(&v);
         print_cycle_stacks(&v);
-    else
+    } else
         print_own_stack(&v);
     fputc('\n', out);
 }

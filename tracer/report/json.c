@@ -177,6 +177,7 @@ static json_t *block(const struct recording *rec, uint32_t i)
     set(&o, "references_interior", number(b->refs_interior));
     set(&o, "references_self", number(b->refs_self));
     set(&o, "instance", number(b->instance));
+    set(&o, "age_ms", b->has_age ? number(b->age_ms) : json_null());
     return done(&o);
 }
 
@@ -208,6 +209,14 @@ static json_t *note(const struct recording *rec, uint32_t i)
     return text(rec->notes[i]);
 }
 
+static json_t *ages(const struct rec_group *g)
+{
+    struct object o = open_object();
+    set(&o, "oldest", number(g->oldest_ms));
+    set(&o, "newest", number(g->newest_ms));
+    return done(&o);
+}
+
 static json_t *group(const struct recording *rec, uint32_t i)
 {
     const struct rec_group *g = &rec->groups[i];
@@ -221,6 +230,7 @@ static json_t *group(const struct recording *rec, uint32_t i)
     set(&o, "indirect_blocks", number(g->indirect_blocks));
     set(&o, "indirect_bytes", number(g->indirect_bytes));
     set(&o, "capacity", number(g->capacity));
+    set(&o, "age_ms", g->aged_blocks ? ages(g) : json_null());
     set(&o, "references", number(g->references));
     set(&o, "references_self", number(g->from_self));
     set(&o, "references_inside", number(g->from_inside));

@@ -26,6 +26,23 @@ void print_count(FILE *out, uint64_t value, const char *singular)
     fprintf(out, "%s %s%s", print_digits(value).text, singular, value == 1 ? "" : "s");
 }
 
+static uint64_t rounded(uint64_t ms, uint64_t unit)
+{
+    return ms / unit + (ms % unit >= unit / 2);
+}
+
+struct age print_age(uint64_t ms)
+{
+    static const struct {
+        uint64_t ms, below; /* of one, and how many become the next unit */
+        const char *name;
+    } units[] = {{1000, 120, "s"}, {60000, 120, "min"}, {3600000, 48, "h"}, {86400000, UINT64_MAX, "days"}};
+    unsigned i = 0;
+    while (rounded(ms, units[i].ms) >= units[i].below)
+        i++;
+    return (struct age){rounded(ms, units[i].ms), units[i].name};
+}
+
 /* Continuation bytes are compared one by one, so that a NUL among them ends the look. */
 static size_t sequence_length(const unsigned char *at)
 {

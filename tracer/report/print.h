@@ -25,6 +25,13 @@ struct digits print_digits(uint64_t value); /* 1234567 -> 1,234,567 */
 /* "1 block", "3 blocks", "1,234 bytes" */
 void print_count(FILE *out, uint64_t value, const char *singular);
 
+/* How long ago, in the unit that a person would take: 90 s, 12 min, 47 h, 3 days. */
+struct age {
+    uint64_t value;
+    const char *unit;
+};
+struct age print_age(uint64_t ms);
+
 /* `limit` columns at most (0: all), then "..."; returns the columns used. */
 size_t print_clean(FILE *out, const char *text, size_t limit);
 
