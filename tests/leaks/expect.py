@@ -140,6 +140,19 @@ def check_connected(finding):
     return []
 
 
+# A recorded time is never later than the true one.
+AGE_LESS, AGE_MORE = 0.005, 0.5
+
+
+def check_ages(wanted, finding):
+    if not finding.ages:
+        return ['its age is not known']
+    ages = [float(seconds) for seconds in wanted.split('..')]
+    if all(true - AGE_LESS <= said <= true + AGE_MORE for said, true in zip(finding.ages, ages)):
+        return []
+    return ['allocated %.3f to %.3f s ago, expected %s' % (*finding.ages, wanted)]
+
+
 def check_finding(group, finding):
     """What a group line says of one finding."""
     keys, wrong = group.keys, []
@@ -157,6 +170,8 @@ def check_finding(group, finding):
             wrong.append(f'{finding.stack.count(function)} times {function}, expected {times}')
     if 'module' in keys and not any(os.path.basename(m) == keys['module'] for m in finding.modules):
         wrong.append(f'no frame in {keys["module"]}')
+    if 'age' in keys:
+        wrong += check_ages(keys['age'], finding)
     if 'edges' in keys:
         wrong += check_edges(keys['edges'], finding)
     return [f'{group.text}: {w}' for w in wrong]

@@ -24,6 +24,7 @@ class Finding:
     self_references: int
     stack: list  # function names, innermost first, inlined ones too
     modules: list  # paths, of all frames
+    ages: tuple  # of its newest and its oldest block, seconds; None: not known
     edges: list  # (from block, to block, offset, target offset), from blocks only
 
 
@@ -61,8 +62,10 @@ def finding_of(document, group):
     stack, modules = stack_of(document, group['site'])
     edges = [(e['from_block'], e['to_block'], e['offset'], e['to_offset'])
              for e in group['edges'] if e['from_block'] is not None]
+    age = group['age_ms']
+    ages = age and (age['newest'] / 1000, age['oldest'] / 1000)
     return Finding(group['class'], group['instances'], group['blocks'], group['bytes'], group['indirect_blocks'],
-                   group['indirect_bytes'], group['references_self'], stack, modules, edges)
+                   group['indirect_bytes'], group['references_self'], stack, modules, ages, edges)
 
 
 def recording_of(document):
