@@ -442,7 +442,7 @@ void alloc_thread_exit(void)
         return;
     /* Cancelled, or ended by a handler, in the middle of the allocator. With a lock held besides there is no
      * giving the heap back. */
-    if (thread_is_nested() || load_relaxed(&heap->busy) != 0) {
+    if (thread_is_nested() || load_relaxed(&heap->busy) != 0 || span_cache_is_held(&heap->spans)) {
         if (!state_holds_lock())
             heap_lose(heap);
         return;

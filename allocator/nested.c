@@ -124,6 +124,9 @@ void heap_lose(struct heap *heap)
 {
     state_lock(LOCK_ARENA);
     heap_save_bins(heap);
+    /* Its lists may be torn: what they have is lost, and the next thread begins with none. */
+    if (span_cache_is_held(&heap->spans))
+        heap->spans = (struct span_cache){.word = alloc_state.no_spans};
     /* What others are bringing to its pending stack stays there. */
     heap_clear(heap);
     for (uint32_t i = 0; i < alloc_state.chunk_count; i++)

@@ -92,6 +92,12 @@ static inline bool span_cache_try(struct span_cache *cache, uint32_t *ret_word)
     return likely((*ret_word & SPANS_LOCKED) == 0);
 }
 
+/* By its own thread, which was ended in the middle, if nobody has the arena lock, under which others empty it. */
+static inline bool span_cache_is_held(const struct span_cache *cache)
+{
+    return unlikely((load_relaxed(&cache->word) & SPANS_LOCKED) != 0);
+}
+
 static inline void span_cache_unlock(struct span_cache *cache, uint32_t word)
 {
     store_release(&cache->word, word);

@@ -22,10 +22,10 @@
 #include "preload/signals.h"
 #include "preload/thread.h"
 
-#define SIGNAL_CANCEL 32 /* the first that the C library keeps */
-
 typedef int setcanceltype_function(int type, int *ret_old);
 static setcanceltype_function *next; /* the same value whoever writes it */
+
+#define SIGNAL_SETXID 33 /* a thread that does not answer it keeps setuid() waiting */
 
 enum { NOT_TRIED, TRYING, OURS, NOT_OURS };
 static uint32_t handler; /* any thread */
@@ -79,20 +79,33 @@ static void *be_cancelled(void *arg)
 /* pthread_cancel() ends the process if it does not find this library, which it loads. */
 static bool may_cancel(void)
 {
-    return dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_LOCAL) != NULL;
+    if (dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_LOCAL))
+        return true;
+    dlerror();
+    return false;
 }
 
+/* The helper takes no signal of the program's, and nobody cancels us while it is there. */
 static COLD bool make_installed(void)
 {
+    static uint32_t stage;
     pthread_t helper;
-    uint32_t stage = HELPER_STARTS;
-    if (!may_cancel() || pthread_create(&helper, NULL, be_cancelled, &stage) != 0)
+    int state;
+    if (!may_cancel())
         return false;
-    wait_while(&stage, HELPER_STARTS);
-    pthread_cancel(helper);
-    tell(&stage, HELPER_MAY_GO);
-    pthread_join(helper, NULL);
-    return signals_adopt(SIGNAL_CANCEL);
+    stage = HELPER_STARTS;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    uint64_t mask = kernel_mask_set(~(kernel_signal_bit(SIGNAL_SETXID) | kernel_signal_bit(SIGSYS)));
+    bool made = pthread_create(&helper, NULL, be_cancelled, &stage) == 0;
+    kernel_mask_set(mask);
+    if (made) {
+        wait_while(&stage, HELPER_STARTS);
+        pthread_cancel(helper);
+        tell(&stage, HELPER_MAY_GO);
+        pthread_join(helper, NULL);
+    }
+    pthread_setcancelstate(state, NULL);
+    return made && signals_adopt(SIGNAL_CANCEL);
 }
 
 /* Not from the middle of the allocator, or of a handler that came there. Who comes while another thread tries does without. */
@@ -103,7 +116,9 @@ static COLD bool handler_becomes_ours(void)
         !__atomic_compare_exchange_n(&handler, &was, TRYING, false, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE))
         return false;
     int saved = errno;
+    thread_enter(); /* what is allocated here is not the program's */
     bool ours = signals_adopt(SIGNAL_CANCEL) || make_installed();
+    thread_leave();
     __atomic_store_n(&handler, ours ? OURS : NOT_OURS, __ATOMIC_RELEASE);
     errno = saved;
     return ours;
@@ -111,7 +126,16 @@ static COLD bool handler_becomes_ours(void)
 
 static bool handler_is_ours(void)
 {
-    return __atomic_load_n(&handler, __ATOMIC_ACQUIRE) == OURS || handler_becomes_ours();
+    /* A first cancellation that was under way as we took over may have put back its own. */
+    if (__atomic_load_n(&handler, __ATOMIC_ACQUIRE) == OURS)
+        return signals_adopt(SIGNAL_CANCEL);
+    return handler_becomes_ours();
+}
+
+void cancel_fork_child(void)
+{
+    if (handler == TRYING)
+        handler = NOT_TRIED;
 }
 
 EXPORT int pthread_setcanceltype(int type, int *ret_old)

@@ -93,6 +93,7 @@ void thread_arm(void);   /* from a fresh thread's first slow call, which is not 
 /* --- cancel.c ------------------------------------------------------------------------------------ */
 
 void cancel_start(void);
+void cancel_fork_child(void);
 /* Round a slow path of a thread with `cancels`. */
 void cancel_hold(void);
 void cancel_let(void);

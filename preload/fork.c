@@ -84,6 +84,7 @@ static void fork_child(void)
     thread_flags.parked = 0;
     alloc_fork_child();
     account_fork_child();
+    cancel_fork_child();
     if (face_state.recording)
         record_fork_child();
     if (face_state.freezing)

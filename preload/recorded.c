@@ -62,11 +62,15 @@ static __attribute__((noinline)) void *allocate_recorded(size_t size, enum alloc
     bool outermost = recorded_enter(), capture = may_capture(outermost);
     uint32_t site =
         capture && (!record_hot.selective || record_selects(size)) ? record_capture(&caller) : RECORD_NO_SITE;
+    struct alloc_nested nested;
+    bool is_nested = recorded_nest(outermost, &nested);
     void *entry = NULL, *p = allocate_block(kind, size, alignment, &entry);
     if (p && capture)
         note_block(p, entry, site, size, kind, caller.ip);
     else if (p)
         record_missed();
+    if (is_nested)
+        alloc_nested_end(&nested);
     recorded_leave(outermost);
     return served(p);
 }
@@ -158,7 +162,7 @@ static const char *call_name(enum release_call call)
     return call == RELEASE_FREE ? "free" : "operator delete";
 }
 
-static COLD void release_wrong(void *p, enum release_call call, enum alloc_status status)
+COLD void release_wrong(void *p, enum release_call call, enum alloc_status status)
 {
     int saved = errno;
     if (status != ALLOC_FOREIGN || !foreign_free(p))
@@ -184,7 +188,11 @@ static __attribute__((noinline)) void release_recorded(void *p, enum release_cal
     bool outermost = recorded_enter();
     if (may_capture(outermost) && face_state.free_stacks)
         freer = record_capture_free(&caller);
+    struct alloc_nested nested;
+    bool is_nested = recorded_nest(outermost, &nested);
     enum alloc_status status = free_marked(p, freer, !may_capture(outermost), &was);
+    if (is_nested)
+        alloc_nested_end(&nested);
     recorded_leave(outermost);
     if (__builtin_expect(status != ALLOC_OK, 0))
         release_wrong(p, call, status);

@@ -142,6 +142,9 @@ static __attribute__((noinline)) ALLOC_FAST_SELDOM void *allocate_anew(size_t si
     begin();
     uint32_t site = record_capture_anew(&caller);
     void *entry = NULL, *p = alloc_take_ledgered(size, &entry);
+    /* What is not taken here is zeroed there, if it is not zero already. */
+    if (p && kind == KIND_CALLOC)
+        memset(p, 0, size);
     if (!p)
         p = allocate_block(kind, size, 0, &entry);
     if (p) {
@@ -152,8 +155,6 @@ static __attribute__((noinline)) ALLOC_FAST_SELDOM void *allocate_anew(size_t si
     forget_vector();
     if (end())
         freeze_park_here();
-    if (p && kind == KIND_CALLOC)
-        memset(p, 0, size);
     return p ? p : out_of_memory();
 }
 
@@ -187,7 +188,8 @@ FAST void *calloc_recorded(size_t size)
     enum way way = take(&caller, size, KIND_CALLOC, &taken);
     if (__builtin_expect(way != WAY_FAST, 0))
         return allocate_otherwise(size, KIND_CALLOC, way);
-    return memset(finish(&taken), 0, size);
+    memset(taken.p, 0, size);
+    return finish(&taken);
 }
 
 /* --- freeing ------------------------------------------------------------------------------------------------------- */
@@ -246,17 +248,18 @@ ALLOC_INSIDE enum way give(const struct record_caller *caller, void *p, enum rel
     return WAY_FAST;
 }
 
-/* Where the stack has to be taken: p is what give() has seen. */
-static __attribute__((noinline)) ALLOC_FAST_SELDOM void free_anew(void *p)
+/* Where the stack has to be taken. What give() has seen of p may be otherwise by now: the walk may have allocated itself, and a
+ * wrong program frees it in another thread. */
+static __attribute__((noinline)) ALLOC_FAST_SELDOM void free_anew(void *p, enum release_call call)
 {
     struct record_caller caller = record_caller();
     struct context *context = context_of_this_thread();
     begin();
     uint32_t freer = record_capture_free(&caller);
-    struct alloc_ledgered found = alloc_find_ledgered(p);
+    struct alloc_ledgered found = find_own(context, p);
     if (__builtin_expect(!found.pool, 0)) {
         back_out();
-        release(p, RELEASE_FREE);
+        release(p, call);
         return;
     }
     record_free_hot(context, found.entry, p, freer);
@@ -279,10 +282,11 @@ static __attribute__((noinline)) bool give_remote(const void *frame, void *p, en
         back_out();
         return false;
     }
-    if (!alloc_give_remote_ledgered(&found, p))
-        (void)alloc_free(p);
+    enum alloc_status status = alloc_give_remote_ledgered(&found, p) ? ALLOC_OK : alloc_free(p);
     if (end())
         freeze_park_here();
+    if (__builtin_expect(status != ALLOC_OK, 0))
+        release_wrong(p, call, status);
     return true;
 }
 
@@ -305,7 +309,7 @@ FAST void free_recorded(void *p)
     if (__builtin_expect(way == WAY_FAST, 1))
         return;
     if (way == WAY_ANEW)
-        free_anew(p);
+        free_anew(p, RELEASE_FREE);
     else if (way == WAY_REMOTE)
         free_remote(p);
     else
@@ -319,7 +323,7 @@ FAST void delete_recorded(void *p, uintptr_t form, uintptr_t a, uintptr_t b)
     if (__builtin_expect(way == WAY_FAST, 1))
         return;
     if (way == WAY_ANEW)
-        free_anew(p);
+        free_anew(p, RELEASE_DELETE);
     else if (way == WAY_REMOTE)
         delete_remote(p, form, a, b);
     else
@@ -354,6 +358,9 @@ FAST void *realloc_recorded(void *p, size_t size)
     if (__builtin_expect(!context || !(found = find_own(context, p)).pool, 0))
         return reallocate(p, size);
     begin();
+    /* Made now, if it is not there: later the table would move with the call's own tally in it. */
+    if (!record_is_uncounted(found.entry))
+        (void)tally_of(&context->tally, ((const struct ledger_entry *)found.entry)->site);
     const struct known_call *call = record_known(context, &caller);
     size_t capacity = found.pool->block_size;
     bool stays = alloc_fits_well(size, capacity);

@@ -42,6 +42,17 @@ static inline __attribute__((always_inline)) bool recorded_enter(void)
     return thread_enter();
 }
 
+/* A nested call of a recorded one does without the thread's heap: a handler that was not entered through us may stand on the
+ * middle of a leaf (recorded_fast.c), which does not say so. true: alloc_nested_end() is due. */
+static inline __attribute__((always_inline)) bool recorded_nest(bool outermost, struct alloc_nested *ret)
+{
+    if (outermost || thread_flags.outer == 0 || thread_is_nested())
+        return false;
+    const struct alloc_stack stack = {(uintptr_t)__builtin_frame_address(0), 0, 0};
+    alloc_nested_begin(&stack, ret);
+    return true;
+}
+
 /* A signal that came while `outer` was up is let in by thread_leave(); one that comes later does not wait. */
 static inline void recorded_leave(bool outermost)
 {
@@ -65,6 +76,9 @@ static inline void note_freed(const void *p, const struct alloc_block *block, co
     const struct freed_block freed = {known ? ledger_size(was) : block->capacity, was->site, freer};
     freed_note(p, &freed);
 }
+
+/* What could not be freed is told, if it is not the C library's. */
+void release_wrong(void *p, enum release_call call, enum alloc_status status);
 
 /* The block alone, and its entry if it has one. */
 void *allocate_block(enum alloc_kind kind, size_t size, size_t alignment, void **ret_entry);

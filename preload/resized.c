@@ -109,7 +109,11 @@ static __attribute__((noinline)) void *reallocate_recorded(void *p, size_t size)
     uint32_t site = 0;
     if (may_capture(outermost))
         site = !record_hot.selective || record_selects(size) ? record_capture(&caller) : NOT_SELECTED;
+    struct alloc_nested nested;
+    bool is_nested = recorded_nest(outermost, &nested);
     status = resize_recorded(p, site, size, !may_capture(outermost), &q);
+    if (is_nested)
+        alloc_nested_end(&nested);
     recorded_leave(outermost);
     if (__builtin_expect(status != ALLOC_OK, 0))
         return resize_wrong(p, size, status);

@@ -52,7 +52,7 @@ static inline bool pc_is_ours(uintptr_t pc)
 }
 
 /* Real-time signals keep their order, so they do not wait, but for the one that cancels a thread, after which nothing comes. */
-#define SIGNALS_THAT_WAIT 32
+#define SIGNALS_THAT_WAIT SIGNAL_CANCEL
 
 static inline bool may_wait(int signal)
 {
@@ -139,7 +139,9 @@ call_bracketed(int signal, siginfo_t *info, ucontext_t *context, uintptr_t frame
      * handler that may not wait runs over a lock. What waits is let in at most once for each handler below it, finds
      * the lock again, and waits on. */
     bool must_wait = thread_flags.outer != 0 || alloc_holds_lock();
-    if (!must_wait || !may_wait(signal) || !put_off(signal, info, context, trampoline_at(number)))
+    bool waits = must_wait && may_wait(signal) && put_off(signal, info, context, trampoline_at(number));
+    /* Where the kernel has no room for one more that waits, a cancellation is lost rather than a lock. */
+    if (!waits && !(must_wait && signal == SIGNAL_CANCEL))
         load_acquire (&bound[number])(signal, info, context);
     alloc_nested_end(&nested);
 }
@@ -280,6 +282,7 @@ bool signals_adopt(int signal)
         return false;
     if (ours == there)
         return handler_of(there) != there;
+    learn_restorer(signal);
     action.handler = (void *)(uintptr_t)ours;
     return kernel_action_set(signal, &action);
 }

@@ -36,6 +36,8 @@
 /* Finds the C library's functions: from the constructor. */
 void signals_start(void);
 
+#define SIGNAL_CANCEL 32 /* the first that the C library keeps: cancels a thread */
+
 /* The handler of a signal that the C library keeps for itself, entered through us as from now. false: there is none yet, or
  * the kernel refuses. */
 bool signals_adopt(int signal);

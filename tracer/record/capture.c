@@ -276,7 +276,7 @@ static INLINE uint32_t capture_once(struct context *context, const struct record
     if (walk.end == WALK_MET && context->last_count <= LIMIT && !from_library)
         call = keep_call(context, from, walk.base);
     uint32_t site = last_site(context);
-    if (call)
+    if (call && site != SITE_END_NO_STACK)
         settle_call(context, call, site);
     return site;
 }

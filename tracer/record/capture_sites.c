@@ -18,9 +18,10 @@ COLD uint32_t capture_make_site(struct context *context, enum site_end end)
     for (uint32_t i = 0; i < context->last_count && site != SITE_END_NO_STACK; i++) {
         struct last_frame *frame = &context->last[i];
 
-        if (frame->site == 0)
-            frame->site = capture_site_of(context, frame->path, shown_ip(frame), site);
-        site = frame->site;
+        site = frame->site ? frame->site : capture_site_of(context, frame->path, shown_ip(frame), site);
+        /* Without memory there is none this time. */
+        if (site != SITE_END_NO_STACK)
+            frame->site = site;
     }
     return site;
 }

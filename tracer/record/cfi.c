@@ -234,6 +234,9 @@ static void set_place(struct machine *m, uint64_t number, enum place place, int6
 {
     struct saved *saved = saved_of(&m->row, number);
 
+    /* The caller's rsp is the CFA, where nothing else is said. */
+    if (number == RSP)
+        m->from.bad = true;
     if (saved)
         *saved = (struct saved){place, offset};
 }

@@ -83,7 +83,8 @@ static struct context *collect(uint32_t count)
         return NULL;
     for (struct context *c = all; c; c = c->next) {
         if (!__atomic_load_n(&c->walking, __ATOMIC_RELAXED) && platform_thread_is_gone(c->in_use)) {
-            c->in_use = c->epoch = 0;
+            c->in_use = 0;
+            c->epoch = NO_EPOCH;
             found = c;
             gone++;
         }
@@ -151,6 +152,7 @@ static struct context *new_context(void)
     made->words[0] = (struct unwind_word){(uintptr_t)&made->never, 1};
     made->end_words = 1;
     made->version = 1;
+    made->epoch = NO_EPOCH;
     made->state = unwinder->new_state(own_block);
     if (!made->state || !tally_start(&made->tally, &made->version))
         return NULL;
@@ -182,7 +184,8 @@ void context_release(void)
     if (!context)
         return;
     context_own = NULL;
-    context->epoch = 0; /* what the backend knows of this thread's stack is not to be believed on another */
+    context->epoch =
+        NO_EPOCH; /* what the backend knows of this thread's stack is not to be believed on another */
     platform_lock(&lock);
     context->in_use = 0;
     platform_unlock(&lock);
@@ -252,7 +255,7 @@ void contexts_fork_child(void)
         c->in_use = c == context_own;
         if (c != context_own)
             c->walking = 0;
-        c->epoch = 0; /* of its own as well: so that it looks whether its trace is due */
+        c->epoch = NO_EPOCH; /* of its own as well: so that it looks whether its trace is due */
     }
     __atomic_store_n(&gate, 0, __ATOMIC_SEQ_CST);
 }

@@ -36,6 +36,9 @@
  * here too. */
 #define CONTEXT_STACK_SIZE (128u * 1024u)
 
+/* Never modules_epoch(), not even that of a child forked unseen, which is 0. */
+#define NO_EPOCH UINT32_MAX
+
 #define OWN_FRAMES 16u /* at most so many of the library's at the inner end of a stack */
 
 /* As many frames are kept as a stack may have and, of a deeper one, some more, so that they are not walked anew at every
@@ -123,7 +126,7 @@ struct context {
     struct context *next; /* all contexts ever made; constant once linked */
     uint32_t in_use;      /* 0: free; the owner's claim (platform.h), or 1. Under the list's lock */
     uint32_t walking;     /* owner writes, forking thread reads (see above) */
-    uint32_t epoch;       /* modules_epoch() the backend's state is good for; owner only */
+    uint32_t epoch;       /* modules_epoch() the backend's state is good for, or NO_EPOCH; owner only */
     void *state;          /* the backend's; owner only */
     struct module_cache modules;
     uint32_t captures; /* check_stacks counts them */

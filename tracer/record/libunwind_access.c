@@ -55,6 +55,16 @@ bool libunwind_is_made_up(uint64_t address)
            address - (PROBE_RBP - PROBE_REACH) < 2 * PROBE_REACH;
 }
 
+#define RED_ZONE 128u /* below rsp, a function's own */
+
+/* A coroutine's or a handler's stack may be a variable of the object's, which lie behind its tables. */
+static bool is_stack_in_object(const struct libunwind_state *state, uint64_t address)
+{
+    uint64_t rsp = state->registers[UNWIND_RSP];
+
+    return rsp >= state->object.start && rsp < state->object.end && address + RED_ZONE >= rsp;
+}
+
 static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *value, int write, void *arg)
 {
     struct libunwind_state *state = arg;
@@ -62,7 +72,8 @@ static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *va
     (void)space;
     if (write)
         return -UNW_EINVAL;
-    bool in_object = address >= state->object.start && address + 8 <= state->object.end;
+    bool in_object = address >= state->object.start && address + 8 <= state->object.end &&
+                     !is_stack_in_object(state, address);
     if (!in_object && state->probing) {
         *value = address ^ PROBE_KEY;
         return libunwind_is_made_up(address) ? 0 : -UNW_EINVAL;

@@ -25,6 +25,7 @@ bool tally_start(struct tally *tally, uint64_t *version)
         .table = (struct tally_table *)(void *)(made + sizeof(struct site_tally)),
         .shift = 32 - FIRST_CAPACITY_LOG,
         .version = version,
+        .newest = tally,
     };
     tally->table->capacity = FIRST_CAPACITY;
     tally->shared->table = (uintptr_t)tally->table;
@@ -101,7 +102,7 @@ void tally_forget(struct tally *tally)
     memset(tally->table->tally, 0, tally->table->capacity * sizeof(tally->table->tally[0]));
     tally->used = 0;
     tally->full = false;
-    tally->newest = NULL;
+    tally->newest = tally;
 }
 
 static void add_variance(struct site_tally *of, double more)
@@ -130,7 +131,7 @@ void tally_sampled(struct tally *tally, uint32_t site, const void *p, const stru
     tally_add(&of->freed_bytes, weight->bytes);
     tally_add(&of->frees, weight->blocks);
     if (tally->newest == p) {
-        tally->newest = NULL;
+        tally->newest = tally;
         tally_add(&of->temporary, weight->blocks);
     }
 }

@@ -23,9 +23,10 @@ struct tally {
     struct tally_table *table;
     uint32_t shift; /* of a site's 32-bit hash */
     uint32_t used;
-    bool full;          /* the trace has no room for a larger table */
-    const void *newest; /* the block that the thread allocated last, not freed since; or NULL */
-    uint64_t *version;  /* counted up when the table moves: for who keeps addresses in it */
+    bool full; /* the trace has no room for a larger table */
+    const void
+        *newest; /* the block that the thread allocated last, not freed since; or the tally's own address */
+    uint64_t *version; /* counted up when the table moves: for who keeps addresses in it */
 };
 
 /* false: no memory. */
@@ -108,7 +109,7 @@ static inline void tally_freed(struct tally *tally, uint32_t site, const void *p
     tally_add(&of->freed_bytes, size);
     tally_add(&of->frees, 1);
     if (tally->newest == p) {
-        tally->newest = NULL;
+        tally->newest = tally;
         tally_add(&of->temporary, 1);
     }
 }
