@@ -18,6 +18,7 @@
 #include "tracer/record/record.h"
 #include "tracer/record/rules.h"
 #include "tracer/record/sites.h"
+#include "tracer/record/trace.h"
 #include "tracer/record/unwind.h"
 
 #define NOINLINE  __attribute__((noinline))
@@ -147,6 +148,151 @@ START_TEST(threads_that_meet_a_stack_at_once_agree_on_its_site)
         pthread_join(threads[t], NULL);
     for (int t = 1; t < RACERS; t++)
         ck_assert_mem_eq(ids[t], ids[0], sizeof(ids[0]));
+}
+END_TEST
+
+/* --- modules that went ---------------------------------------------------------------------------------- */
+
+/* One that no code lies in. */
+static uint32_t new_module(void)
+{
+    struct record_root *root = trace_root();
+    struct module_entry *modules = (struct module_entry *)(uintptr_t)root->modules;
+    uint32_t module = root->module_count;
+
+    ck_assert_uint_lt(module, root->module_capacity);
+    modules[module] = (struct module_entry){.start = 1, .end = 1};
+    __atomic_store_n(&root->module_count, module + 1, __ATOMIC_RELEASE);
+    return module;
+}
+
+static void replace_module(uint32_t module)
+{
+    struct module_entry *modules = (struct module_entry *)(uintptr_t)trace_root()->modules;
+
+    __atomic_store_n(&modules[module].unloaded, 1, __ATOMIC_RELAXED);
+    sites_forget();
+}
+
+/* Three frames, the middle one in that module. */
+static uint32_t path_through(uint64_t seed, uint32_t module)
+{
+    uint64_t outer = sites_path(sites_path_of_end(SITE_END_COMPLETE), seed * 16 + 1);
+    uint64_t middle = sites_path(outer, seed * 16 + 2);
+    uint32_t site = sites_find(outer, seed * 16 + 1, SITE_END_COMPLETE, MODULE_NONE);
+
+    site = sites_find(middle, seed * 16 + 2, site, module);
+    return sites_find(sites_path(middle, seed * 16 + 3), seed * 16 + 3, site, MODULE_NONE);
+}
+
+static uint32_t known_path(uint64_t seed, unsigned depth)
+{
+    uint64_t path = sites_path_of_end(SITE_END_COMPLETE);
+
+    for (unsigned i = 1; i <= depth; i++)
+        path = sites_path(path, seed * 16 + i);
+    return sites_known(path);
+}
+
+static uint32_t middle_module(uint32_t site)
+{
+    return sites_node(sites_node(site)->parent)->module;
+}
+
+enum { BELOW_GONE = 30000 }; /* enough for the index to grow several times */
+
+START_TEST(stacks_through_a_module_that_went_are_forgotten)
+{
+    const uint64_t seed = 77000000;
+    uint32_t gone = new_module(), stays = new_module();
+    uint32_t first = path_through(seed, gone), other = path_through(seed + 1, stays);
+
+    replace_module(gone);
+    ck_assert_uint_ne(known_path(seed, 1), 0);
+    ck_assert_uint_eq(known_path(seed, 2), 0);
+    ck_assert_uint_eq(known_path(seed, 3), 0);
+    ck_assert_uint_eq(known_path(seed + 1, 3), other);
+    ck_assert_uint_eq(path_through(seed + 1, stays), other);
+
+    uint32_t next = new_module(), again = path_through(seed, next);
+    ck_assert_uint_ne(again, first);
+    ck_assert_uint_eq(middle_module(again), next);
+    ck_assert_uint_eq(middle_module(first), gone);
+    ck_assert_uint_eq(known_path(seed, 3), again);
+    ck_assert_uint_eq(path_through(seed, next), again);
+}
+END_TEST
+
+/* Made by a thread that looked for the outer frame before the module went. */
+START_TEST(a_stack_below_one_that_went_is_not_found_although_it_is_newer)
+{
+    const uint64_t seed = 78000000;
+    uint32_t gone = new_module();
+    uint64_t path = sites_path(sites_path_of_end(SITE_END_COMPLETE), seed * 16 + 1);
+    uint32_t parent = sites_find(path, seed * 16 + 1, SITE_END_COMPLETE, gone);
+
+    replace_module(gone);
+    path = sites_path(path, seed * 16 + 2);
+    uint32_t late = sites_find(path, seed * 16 + 2, parent, MODULE_NONE);
+    ck_assert_uint_eq(sites_known(path), 0);
+    ck_assert_uint_ne(sites_find(path, seed * 16 + 2, SITE_END_COMPLETE, MODULE_NONE), late);
+}
+END_TEST
+
+START_TEST(what_went_is_left_behind_when_the_table_grows)
+{
+    const uint64_t seed = 79000000;
+    uint32_t gone = new_module(), stays = new_module();
+    uint32_t first = path_through(seed, gone), other = path_through(seed + 1, stays);
+
+    replace_module(gone);
+    for (uint64_t i = 0; i < BELOW_GONE; i++)
+        path_through(seed + 2 + i, stays);
+    ck_assert_uint_eq(known_path(seed, 3), 0);
+    ck_assert_uint_eq(known_path(seed + 1, 3), other);
+    uint32_t next = new_module(), again = path_through(seed, next);
+    ck_assert_uint_ne(again, first);
+    ck_assert_uint_eq(middle_module(again), next);
+}
+END_TEST
+
+enum { REPLACEMENTS = 100, REPLACED_PATHS = 200, FOUND_MOST = 40000 };
+static uint32_t module_now; /* atomic */
+
+/* As a capture does: what was replaced meanwhile is looked for again. */
+static void *find_while_replaced(void *arg)
+{
+    uint64_t *wrong = arg;
+
+    for (uint64_t i = 0; i < FOUND_MOST; i++) {
+        uint32_t module = __atomic_load_n(&module_now, __ATOMIC_ACQUIRE);
+        uint32_t site = path_through(81000000 + i % REPLACED_PATHS, module);
+
+        (void)path_through(82000000 + i, MODULE_NONE);
+        if (__atomic_load_n(&module_now, __ATOMIC_ACQUIRE) == module)
+            *wrong += middle_module(site) != module;
+    }
+    return NULL;
+}
+
+START_TEST(threads_find_no_stack_of_a_module_that_went_before)
+{
+    pthread_t threads[RACERS];
+    uint64_t wrong[RACERS] = {0};
+
+    module_now = new_module();
+    for (int t = 0; t < RACERS; t++)
+        ck_assert_int_eq(pthread_create(&threads[t], NULL, find_while_replaced, &wrong[t]), 0);
+    for (int i = 0; i < REPLACEMENTS; i++) {
+        uint32_t next = new_module(), before = module_now;
+        replace_module(before);
+        __atomic_store_n(&module_now, next, __ATOMIC_RELEASE);
+        usleep(300);
+    }
+    for (int t = 0; t < RACERS; t++)
+        pthread_join(threads[t], NULL);
+    for (int t = 0; t < RACERS; t++)
+        ck_assert_uint_eq(wrong[t], 0);
 }
 END_TEST
 
@@ -476,6 +622,10 @@ int main(void)
         equal_stacks_have_one_site_and_others_another,
         sites_keep_their_ids_while_the_table_grows,
         threads_that_meet_a_stack_at_once_agree_on_its_site,
+        stacks_through_a_module_that_went_are_forgotten,
+        a_stack_below_one_that_went_is_not_found_although_it_is_newer,
+        what_went_is_left_behind_when_the_table_grows,
+        threads_find_no_stack_of_a_module_that_went_before,
         rules_tell_what_libunwind_tells_in_plain_frames,
         rules_tell_what_libunwind_tells_with_alloca_and_realigned_frames,
         rules_tell_what_libunwind_tells_through_a_signal_frame,

@@ -16,6 +16,9 @@
 static struct platform_lock lock;
 static struct record_root *root;     /* constant after modules_start */
 static struct module_entry *entries; /* under lock; [0, root->module_count) are complete */
+/* Those that are not marked unloaded, the newest first: a list that may be read at any time, and forked at any time. What is
+ * taken out still leads on. Under lock, release; as many as entries. */
+static uint32_t *next_loaded, newest_loaded = MODULE_NONE;
 static char program[1024];       /* constant after modules_start: later it may not be asked for any more */
 static char *names, *names_end;  /* under lock: where the next path goes */
 static uint32_t first_epoch = 1; /* where there is no memory of that kind */
@@ -27,7 +30,8 @@ bool modules_start(struct record_root *record_root)
 {
     root = record_root;
     entries = trace_take(FIRST_CAPACITY * sizeof(*entries));
-    if (!entries)
+    next_loaded = platform_map_metadata(FIRST_CAPACITY * sizeof(*next_loaded));
+    if (!entries || !next_loaded)
         return false;
     uint32_t *wiped = platform_map_metadata_wiped();
     if (wiped) {
@@ -59,13 +63,14 @@ static bool is_loaded(const struct module_entry *entry)
 void modules_may_be_gone(void)
 {
     static uint64_t gone_before; /* a sum that tells which. Any thread, atomic */
-    uint32_t count = __atomic_load_n(&root->module_count, __ATOMIC_ACQUIRE);
+    uint32_t i = __atomic_load_n(&newest_loaded, __ATOMIC_ACQUIRE);
     const struct module_entry *list =
         (const struct module_entry *)(uintptr_t)__atomic_load_n(&root->modules, __ATOMIC_ACQUIRE);
+    const uint32_t *next = __atomic_load_n(&next_loaded, __ATOMIC_ACQUIRE);
     uint64_t gone = 0;
 
-    for (uint32_t i = 0; i < count; i++)
-        if (!__atomic_load_n(&list[i].unloaded, __ATOMIC_RELAXED) && !is_loaded(&list[i]))
+    for (; i != MODULE_NONE; i = __atomic_load_n(&next[i], __ATOMIC_ACQUIRE))
+        if (!is_loaded(&list[i]))
             gone += (i + 1) * 0x9e3779b97f4a7c15u;
     if (__atomic_exchange_n(&gone_before, gone, __ATOMIC_RELAXED) != gone)
         modules_changed();
@@ -138,11 +143,14 @@ static bool grow(void)
 {
     uint32_t capacity = root->module_capacity * 2;
     struct module_entry *made = capacity <= LAST_CAPACITY ? trace_take(capacity * sizeof(*made)) : NULL;
+    uint32_t *next = made ? platform_map_metadata(capacity * sizeof(*next)) : NULL;
 
-    if (!made)
+    if (!next)
         return false;
     memcpy(made, entries, root->module_count * sizeof(*made));
+    memcpy(next, next_loaded, root->module_count * sizeof(*next));
     entries = made;
+    __atomic_store_n(&next_loaded, next, __ATOMIC_RELEASE);
     __atomic_store_n(&root->modules, (uintptr_t)made, __ATOMIC_RELEASE);
     root->module_capacity = capacity;
     return true;
@@ -165,6 +173,8 @@ static uint32_t append(const struct code_object *object, const char *name, const
     entry->build_id_length = (uint8_t)id_length;
     memcpy(entry->build_id, id, id_length);
     __atomic_store_n(&root->module_count, index + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&next_loaded[index], newest_loaded, __ATOMIC_RELAXED);
+    __atomic_store_n(&newest_loaded, index, __ATOMIC_RELEASE);
     return index;
 }
 
@@ -176,22 +186,25 @@ static uint32_t find_or_append(const struct code_object *object)
     uint32_t id_length = code_build_id(object, id, sizeof(id));
 
     bool some_went = false;
-    uint32_t found = MODULE_NONE;
-    for (uint32_t i = root->module_count; i-- > 0;) {
+    uint32_t found = MODULE_NONE, *link = &newest_loaded;
+    for (uint32_t i; (i = *link) != MODULE_NONE;) {
         struct module_entry *entry = &entries[i];
 
-        if (entry->unloaded || entry->end <= object->start || object->end <= entry->start)
+        if (entry->end <= object->start || object->end <= entry->start) {
+            link = &next_loaded[i];
             continue;
+        }
         if (entry->start == object->start && entry->end == object->end &&
             is_same_module(entry, name, id, id_length)) {
             found = i;
             break;
         }
-        entry->unloaded = 1;
+        __atomic_store_n(&entry->unloaded, 1, __ATOMIC_RELAXED);
+        __atomic_store_n(link, next_loaded[i], __ATOMIC_RELEASE);
         some_went = true;
     }
     if (some_went) {
-        sites_forget(entries, root->module_count);
+        sites_forget();
         modules_changed();
     }
     return found != MODULE_NONE ? found : append(object, name, id, id_length);

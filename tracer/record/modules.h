@@ -7,7 +7,7 @@
  *                                            v
  *                                      under the lock: same range, name and build id still loaded? its entry
  *                                      otherwise: older entries in that range are marked unloaded, a new one
- * is appended
+ * is appended. Only those not marked so far are looked at: a list leads through them.
  *
  * An entry, once published, keeps its range, name and build id for ever; `unloaded` is the only field that
  * changes, and only to 1. An object that came back at the same place with the same build id is the same

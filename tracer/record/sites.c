@@ -12,9 +12,13 @@
 #define PATH_SEALED                                                                                          \
     0u /* nothing is inserted here or behind: there is a newer index. Memory given back is full of it */
 #define PATH_FREE 1u
-#define PATH_GONE 2u /* forgotten */
+
+#define FIRST_TURN 1u
+/* In an index that is being emptied: the id was one of a stack that has gone, and is looked for in a newer index. */
+#define FOUND_GONE UINT32_MAX
 
 struct site_index *sites_newest;
+uint32_t sites_turn = FIRST_TURN;
 static struct platform_lock growing;
 static struct record_root *root; /* constant after sites_start */
 
@@ -84,6 +88,49 @@ const struct site_node *sites_node(uint32_t id)
     return segment_node(id);
 }
 
+/* --- modules that went ------------------------------------------------------------------------------------- */
+
+/* No module of the stack has been replaced, by what was known when the turn was read. Parents have smaller ids. */
+static bool is_whole(uint32_t id)
+{
+    uint32_t count = __atomic_load_n(&root->module_count, __ATOMIC_ACQUIRE);
+    const struct module_entry *modules =
+        (const struct module_entry *)(uintptr_t)__atomic_load_n(&root->modules, __ATOMIC_ACQUIRE);
+
+    while (id >= SITE_FIRST) {
+        const struct site_node *node = segment_node(id);
+
+        if (node->module < count && __atomic_load_n(&modules[node->module].unloaded, __ATOMIC_RELAXED))
+            return false;
+        id = node->parent;
+    }
+    return true;
+}
+
+/* The slot's id; 0: there is none yet, or it is of a stack that has gone. *ret_found is what the slot has. */
+static uint32_t id_at(struct site_slot *slot, uint64_t *ret_found)
+{
+    uint64_t turn = __atomic_load_n(&sites_turn, __ATOMIC_ACQUIRE);
+    uint64_t found = *ret_found = __atomic_load_n(&slot->found, __ATOMIC_ACQUIRE);
+    uint32_t id = (uint32_t)found;
+
+    if (found == 0 || found == FOUND_GONE)
+        return 0;
+    if (found >> 32 == turn)
+        return id;
+    if (!is_whole(id))
+        return 0;
+    /* If it is not the same any more, another thread has found out something newer. */
+    __atomic_compare_exchange_n(&slot->found, &found, turn << 32 | id, false, __ATOMIC_ACQ_REL,
+                                __ATOMIC_RELAXED);
+    return id;
+}
+
+void sites_forget(void)
+{
+    __atomic_add_fetch(&sites_turn, 1, __ATOMIC_RELEASE);
+}
+
 /* --- look-ups ---------------------------------------------------------------------------------------------- */
 
 static uint64_t path_at(const struct site_slot *slot)
@@ -116,20 +163,27 @@ struct search {
     uint32_t id; /* 0: not made yet */
 };
 
-/* Of the slot, which has the path. */
+#define ID_ELSEWHERE UINT32_MAX /* there is a newer index, and this path is in no older one any more */
+
+/* Of the slot, which has the path. 0: no memory. */
 static uint32_t settle_id(struct site_slot *slot, struct search *wanted)
 {
-    uint32_t id = __atomic_load_n(&slot->id, __ATOMIC_ACQUIRE);
+    for (;;) {
+        uint64_t found;
+        uint32_t id = id_at(slot, &found);
 
-    if (id)
-        return id;
-    if (!wanted->id)
-        wanted->id = new_node(wanted->ip, wanted->parent, wanted->module);
-    if (!wanted->id)
-        return 0;
-    if (__atomic_compare_exchange_n(&slot->id, &id, wanted->id, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-        return wanted->id;
-    return id;
+        if (id)
+            return id;
+        if (found == FOUND_GONE)
+            return ID_ELSEWHERE;
+        if (!wanted->id)
+            wanted->id = new_node(wanted->ip, wanted->parent, wanted->module);
+        if (!wanted->id)
+            return 0;
+        if (__atomic_compare_exchange_n(&slot->found, &found, (uint64_t)FIRST_TURN << 32 | wanted->id, false,
+                                        __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            return wanted->id;
+    }
 }
 
 /* Its id there, or 0: then nobody inserts it there any more. */
@@ -138,8 +192,10 @@ static uint32_t find_or_seal(struct site_index *index, struct search *wanted)
     struct site_slot *slot, *empty;
 
     for (;;) {
-        if ((slot = search(index, wanted->path, &empty)) != NULL)
-            return settle_id(slot, wanted);
+        if ((slot = search(index, wanted->path, &empty)) != NULL) {
+            uint32_t id = settle_id(slot, wanted);
+            return id == ID_ELSEWHERE ? 0 : id;
+        }
         uint64_t there = PATH_FREE;
         if (__atomic_compare_exchange_n(&empty->path, &there, PATH_SEALED, false, __ATOMIC_ACQ_REL,
                                         __ATOMIC_ACQUIRE) ||
@@ -155,7 +211,10 @@ static bool insert(struct site_index *index, struct search *wanted, uint32_t *re
 
     for (;;) {
         if ((slot = search(index, wanted->path, &empty)) != NULL) {
-            *ret = settle_id(slot, wanted);
+            uint32_t id = settle_id(slot, wanted);
+            if (id == ID_ELSEWHERE)
+                return false;
+            *ret = id;
             return true;
         }
         uint64_t there = PATH_FREE;
@@ -172,7 +231,7 @@ static bool insert(struct site_index *index, struct search *wanted, uint32_t *re
 /* Somebody has claimed the slot, and its id comes as soon as a node is made; unless that thread is gone. */
 static bool id_comes(struct site_slot *slot)
 {
-    for (unsigned tries = 0; __atomic_load_n(&slot->id, __ATOMIC_ACQUIRE) == 0; tries++) {
+    for (unsigned tries = 0; __atomic_load_n(&slot->found, __ATOMIC_ACQUIRE) == 0; tries++) {
         if (tries == 1000)
             return false;
         sched_yield();
@@ -192,7 +251,12 @@ static bool move_slot(struct site_slot *slot, struct site_index *to)
         return true;
     if (!id_comes(slot))
         return false;
-    struct search moved = {.path = path, .id = __atomic_load_n(&slot->id, __ATOMIC_ACQUIRE)};
+    struct search moved = {.path = path};
+    /* What has gone stays behind, unless another thread exchanges it just now. */
+    for (uint64_t found; (moved.id = id_at(slot, &found)) == 0;)
+        if (__atomic_compare_exchange_n(&slot->found, &found, FOUND_GONE, false, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE))
+            return true;
     (void)insert(to, &moved, &unused);
     return true;
 }
@@ -240,10 +304,11 @@ uint32_t sites_look_up(uint64_t path)
 {
     struct site_index *index = __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE);
     struct site_slot *slot, *unused;
+    uint64_t found;
 
     for (; index; index = __atomic_load_n(&index->older, __ATOMIC_ACQUIRE))
         if ((slot = search(index, path, &unused)) != NULL)
-            return __atomic_load_n(&slot->id, __ATOMIC_ACQUIRE);
+            return id_at(slot, &found);
     return 0;
 }
 
@@ -257,7 +322,10 @@ uint32_t sites_find(uint64_t path, uint64_t ip, uint32_t parent, uint32_t module
         struct site_index *index = __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE);
 
         if ((slot = search(index, path, &unused)) != NULL) {
-            id = settle_id(slot, &wanted);
+            if ((id = settle_id(slot, &wanted)) == ID_ELSEWHERE) {
+                id = 0;
+                continue;
+            }
             if (id == 0 || __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE) == index)
                 break;
             wanted.id = id;
@@ -277,55 +345,6 @@ uint32_t sites_find(uint64_t path, uint64_t ip, uint32_t parent, uint32_t module
         wanted.id = id ? id : wanted.id;
     }
     return id ? id : (uint32_t)SITE_END_NO_STACK;
-}
-
-/* --- modules that went ------------------------------------------------------------------------------------- */
-
-static bool is_set(const uint64_t *bits, uint32_t i)
-{
-    return (bits[i / 64] >> i % 64 & 1) != 0;
-}
-
-/* Parents have smaller ids. */
-static void mark_gone(uint64_t *gone, uint32_t nodes, const struct module_entry *modules, uint32_t count)
-{
-    for (uint32_t id = SITE_FIRST; id < nodes; id++) {
-        const struct site_node *node = segment_node(id);
-
-        if (!node || __atomic_load_n(&node->ip, __ATOMIC_ACQUIRE) == 0)
-            continue;
-        bool is_gone = (node->module < count && modules[node->module].unloaded) ||
-                       (node->parent < id && is_set(gone, node->parent));
-        gone[id / 64] |= (uint64_t)is_gone << id % 64;
-    }
-}
-
-static void forget_in(struct site_index *index, const uint64_t *gone, uint32_t nodes)
-{
-    for (uint64_t at = 0; at <= index->mask; at++) {
-        struct site_slot *slot = &index->slots[at];
-        uint32_t id = __atomic_load_n(&slot->id, __ATOMIC_ACQUIRE);
-
-        if (id != 0 && id < nodes && is_set(gone, id))
-            __atomic_store_n(&slot->path, PATH_GONE, __ATOMIC_RELEASE);
-    }
-}
-
-void sites_forget(const struct module_entry *modules, uint32_t count)
-{
-    uint32_t nodes = __atomic_load_n(&root->site_count, __ATOMIC_ACQUIRE);
-    size_t size = ((size_t)nodes / 8 + 8 + PLATFORM_PAGE) & ~(size_t)(PLATFORM_PAGE - 1);
-    uint64_t *gone = platform_map(size, PLATFORM_PAGE);
-
-    if (!gone)
-        return;
-    platform_lock(&growing); /* or what is moved meanwhile would be looked at too early */
-    mark_gone(gone, nodes, modules, count);
-    for (struct site_index *index = __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE); index;
-         index = __atomic_load_n(&index->older, __ATOMIC_ACQUIRE))
-        forget_in(index, gone, nodes);
-    platform_unlock(&growing);
-    platform_unmap(gone, size);
 }
 
 /* --- life -------------------------------------------------------------------------------------------------- */

@@ -6,7 +6,7 @@
  *             '- parse --.           path: a 64-bit hash of a frame and all outer ones
  *                         '- node 17 <- ledger entries of the blocks this stack allocated
  *
- *     path --> newest index: | path, id | ... |  --> older index --> oldest      open addressing, half full at most
+ *     path --> newest index: | path, id, turn | ... |  --> older index --> oldest    open addressing, half full at most
  *
  * Two paths of n different stacks are the same by a chance of n^2 / 2^64: 80,000 stacks, one in three thousand million.
  * So a stack that was seen before costs one look-up, by its path, and no node is touched.
@@ -18,8 +18,16 @@
  * index and one in the new one, whoever inserts into the newest first seals the slot in the older one where another thread
  * would insert: that one finds the seal, and begins again.
  *
- * A frame is told by its ip, so when a module goes and another takes its addresses, the paths through it are forgotten
- * (sites_forget). Old stacks keep their nodes.
+ * A frame is told by its ip, so when a module goes and another takes its addresses, the paths through it lead to stacks
+ * that are not there any more. Then a new turn begins (sites_forget), and nothing else is done. What was found in this turn
+ * counts at once. Of what was found in an earlier one the frames' modules are looked at first, and an id of a stack with one
+ * that has gone is exchanged, as the first was put there, for that of a new node:
+ *
+ *     forget:  mark the module ... next turn ... next epoch (modules.h)
+ *     find:    read the turn, read the slot: its turn is that one? the id   no module of it is marked? the id, and the turn
+ *
+ * Who read the turn before it changed may get an old id, and captures again, since the epoch has changed, too. A new id begins
+ * with the first turn, since nobody knows whether a module of it went while it was made. Old stacks keep their nodes.
  */
 #ifndef HEAPTALLY_SITES_H
 #define HEAPTALLY_SITES_H
@@ -46,9 +54,9 @@ static inline uint64_t sites_path(uint64_t outer, uint64_t ip)
 }
 
 struct site_slot {
-    uint64_t path; /* or PATH_* (sites.c). Any thread, by compare and swap from PATH_FREE; sites_forget() */
-    uint32_t id;   /* 0: soon. Any thread, by compare and swap from 0 */
-    uint32_t reserved;
+    /* Each by any thread, by compare and swap; the values that mean something else are in sites.c. */
+    uint64_t path;
+    uint64_t found; /* an id, and its turn above it. 0: soon */
 };
 
 struct site_index {
@@ -60,15 +68,17 @@ struct site_index {
 };
 /* Never NULL after sites_start(). Under the growing lock, release. */
 extern struct site_index *sites_newest __attribute__((visibility("hidden")));
+/* How often a module has been replaced, from 1 on. Under the modules' lock, release. */
+extern uint32_t sites_turn __attribute__((visibility("hidden")));
 
 bool sites_start(struct record_root *root);
-/* 0: not known. */
+/* 0: not known, or not any more. */
 uint32_t sites_look_up(uint64_t path);
 /* The node's id, made when new; SITE_END_NO_STACK when memory is out (the parent is then lost with it). `path` is that of
  * the frame: sites_path(path of parent, ip). */
 uint32_t sites_find(uint64_t path, uint64_t ip, uint32_t parent, uint32_t module);
 /* No stack through a module that is marked unloaded is found any more. Under the modules' lock. */
-void sites_forget(const struct module_entry *modules, uint32_t count);
+void sites_forget(void);
 /* NULL for ids that are no node. */
 const struct site_node *sites_node(uint32_t id);
 bool sites_lock_is_mine(void); /* by this very thread */
@@ -88,10 +98,10 @@ static inline uint32_t sites_known(uint64_t path)
     const struct site_slot *slot = &index->slots[path >> index->shift];
 
     if (__builtin_expect(__atomic_load_n(&slot->path, __ATOMIC_RELAXED) == path, 1)) {
-        uint32_t id = __atomic_load_n(&slot->id, __ATOMIC_ACQUIRE);
+        uint64_t found = __atomic_load_n(&slot->found, __ATOMIC_ACQUIRE);
 
-        if (__builtin_expect(id != 0, 1))
-            return id;
+        if (__builtin_expect(found >> 32 == __atomic_load_n(&sites_turn, __ATOMIC_RELAXED), 1))
+            return (uint32_t)found;
     }
     return sites_look_up(path);
 }
