@@ -94,7 +94,8 @@ uint32_t image_thread_count(const struct image *image);
 const struct image_thread *image_threads(const struct image *image);
 const struct record_root *image_record(const struct image *image); /* NULL: not recorded */
 bool image_site_node(const struct image *image, uint32_t id, struct site_node *ret);
-/* What was allocated and freed, by site: all threads' tallies, one entry a site, ascending. */
+uint32_t image_site_count(const struct image *image); /* ids are below */
+/* What was allocated and freed, by site: all threads' tallies, one entry a site, in no order. */
 uint32_t image_usage_count(const struct image *image);
 const struct site_tally *image_usages(const struct image *image);
 uint32_t image_module_count(const struct image *image);

@@ -97,109 +97,18 @@ static bool load_annotations(struct image *image)
     return true;
 }
 
-#define THREADS_MAX        (1u << 20) /* more at once than any system has: the list was overwritten */
-#define TALLY_CAPACITY_MAX (1u << 28)
-#define TALLIES_AT_ONCE    64u
-
-static bool keep_usage(struct image *image, const struct site_tally *tally)
+/* What the tallies speak of is complete by now, but there may be more of it than there was when the root was read: a trace
+ * goes on meanwhile. */
+static void read_root_again(struct image *image)
 {
-    if (image->usage_count == image->usage_capacity) {
-        uint32_t capacity = image->usage_capacity ? image->usage_capacity * 2 : 1024;
-        struct site_tally *grown = realloc(image->usages, capacity * sizeof(*grown));
-        if (!grown)
-            return false;
-        image->usages = grown;
-        image->usage_capacity = capacity;
-    }
-    image->usages[image->usage_count++] = *tally;
-    return true;
-}
-
-/* Of a sampled recording, whose tallies count parts of blocks. */
-static void whole_blocks(struct site_tally *tally)
-{
-    tally->allocations = (tally->allocations + TALLY_PARTS / 2) / TALLY_PARTS;
-    tally->frees = (tally->frees + TALLY_PARTS / 2) / TALLY_PARTS;
-    tally->temporary = (tally->temporary + TALLY_PARTS / 2) / TALLY_PARTS;
-}
-
-static bool add_table(struct image *image, uint64_t at)
-{
-    struct record_root *root = &image->record;
-    struct site_tally tally[TALLIES_AT_ONCE];
-    struct tally_table table;
-    if (!memory_read(&image->memory, at, &table, sizeof(table)) || table.capacity > TALLY_CAPACITY_MAX)
-        return false;
-    at += sizeof(table);
-    for (uint64_t left = table.capacity; left > 0;) {
-        uint64_t count = left < TALLIES_AT_ONCE ? left : TALLIES_AT_ONCE;
-        if (!memory_read(&image->memory, at, tally, count * sizeof(tally[0])))
-            return false;
-        for (uint64_t i = 0; i < count; i++) {
-            if (root->sample)
-                whole_blocks(&tally[i]);
-            root->allocations += tally[i].allocations;
-            root->frees += tally[i].frees;
-            if (tally[i].site != 0 && !keep_usage(image, &tally[i]))
-                return false;
-        }
-        at += count * sizeof(tally[0]);
-        left -= count;
-    }
-    return true;
-}
-
-static int by_site(const void *a, const void *b)
-{
-    const struct site_tally *x = a, *y = b;
-    return x->site < y->site ? -1 : x->site > y->site;
-}
-
-/* The threads' entries of a site become one. */
-static void merge_usages(struct image *image)
-{
-    struct site_tally *all = image->usages;
-    uint32_t kept = 0;
-    if (image->usage_count == 0)
+    struct record_root *root = &image->record, now;
+    if (!memory_read(&image->memory, image->target.record_root, &now, sizeof(now)))
         return;
-    qsort(all, image->usage_count, sizeof(*all), by_site);
-    for (uint32_t i = 1; i < image->usage_count; i++) {
-        struct site_tally *to = &all[kept];
-        if (all[i].site != to->site) {
-            all[++kept] = all[i];
-            continue;
-        }
-        to->allocations += all[i].allocations;
-        to->frees += all[i].frees;
-        to->bytes += all[i].bytes;
-        to->freed_bytes += all[i].freed_bytes;
-        to->temporary += all[i].temporary;
-        to->peak += all[i].peak;
-        to->variance += all[i].variance;
-    }
-    image->usage_count = kept + 1;
-}
-
-static void add_tallies(struct image *image)
-{
-    struct record_root *root = &image->record;
-    struct thread_tallies thread;
-    uint64_t at = root->tallies;
-
-    bool unreadable = false;
-    for (uint32_t i = 0; at != 0 && i < THREADS_MAX; i++, at = thread.next) {
-        if (!memory_read(&image->memory, at, &thread, sizeof(thread))) {
-            unreadable = true;
-            break;
-        }
-        unreadable |= !add_table(image, thread.table);
-        root->allocations += thread.allocations;
-        root->frees += thread.frees;
-    }
-    if (unreadable)
-        image_note(image,
-                   "a thread's tallies cannot be read: there were more allocations and frees than is said");
-    merge_usages(image);
+    root->site_count = now.site_count;
+    memcpy(root->site_segment, now.site_segment, sizeof(root->site_segment));
+    root->module_count = now.module_count;
+    root->modules = now.modules;
+    root->module_capacity = now.module_capacity;
 }
 
 /* A recorder of another layout, or none: blocks and reachability are known all the same. */
@@ -219,7 +128,8 @@ static bool record_is_usable(struct image *image)
         return false;
     }
     root->unwinder[sizeof(root->unwinder) - 1] = '\0';
-    add_tallies(image);
+    tallies_load(image);
+    read_root_again(image);
     return true;
 }
 
@@ -246,6 +156,11 @@ bool image_site_node(const struct image *image, uint32_t id, struct site_node *r
     return true;
 }
 
+uint32_t image_site_count(const struct image *image)
+{
+    return image->node_count;
+}
+
 uint32_t image_module_count(const struct image *image)
 {
     return image->module_count;
@@ -257,14 +172,4 @@ const struct module_entry *image_module(const struct image *image, uint32_t inde
         return NULL;
     *ret_path = image->module_paths[index];
     return &image->modules[index];
-}
-
-uint32_t image_usage_count(const struct image *image)
-{
-    return image->usage_count;
-}
-
-const struct site_tally *image_usages(const struct image *image)
-{
-    return image->usages;
 }

@@ -82,6 +82,7 @@ struct image {
     struct site_node *nodes; /* ids 0..node_count-1 */
     struct site_tally *usages;
     uint32_t usage_count, usage_capacity;
+    uint32_t *usage_places; /* a table from sites to usages, while they are added up */
     struct module_entry *modules;
     char **module_paths;
     struct annotation *annotations;
@@ -109,6 +110,7 @@ void image_note(struct image *image, const char *format, ...) __attribute__((for
 
 enum image_status blocks_load(struct image *image);
 bool record_load(struct image *image);
+void tallies_load(struct image *image); /* and adds them to what `record` counts */
 bool elves_load(struct image *image);
 bool threads_load(struct image *image);
 /* One more word that holds a thread's table of TLS blocks; to be sorted before the scan. */
