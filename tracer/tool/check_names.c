@@ -109,13 +109,19 @@ static uint32_t end_of(uint32_t at, uint32_t count)
     return at <= SITE_END_NO_STACK ? at : count == STACK_MAX ? SITE_END_CUT : SITE_END_NO_INFO;
 }
 
-uint32_t check_site_end(const struct check *check, uint32_t site)
+uint8_t *check_site_ends(const struct check *check, uint32_t *ret_count)
 {
+    uint32_t count = image_site_count(check->image);
+    uint8_t *ends = malloc((size_t)count + 1);
     struct site_node node;
-    uint32_t count = 0;
-    for (; site >= SITE_FIRST && count < STACK_MAX && image_site_node(check->image, site, &node); count++)
-        site = node.parent;
-    return end_of(site, count);
+    for (uint32_t site = 0; ends && site < count; site++) {
+        if (!image_site_node(check->image, site, &node))
+            ends[site] = (uint8_t)end_of(site, 0);
+        else
+            ends[site] = ends[node.parent]; /* which is smaller */
+    }
+    *ret_count = count;
+    return ends;
 }
 
 bool check_name_site(struct check *check, uint32_t site, uint32_t *ret)

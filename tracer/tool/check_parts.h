@@ -5,6 +5,7 @@
  *    check.c          opens the image, fills the graph from the scan, asks for the classes, writes totals
  *    check_group.c    heads and possible blocks that belong together -> check_group, largest first
  *    check_show.c     each group -> rec_group with sample blocks, a cycle's edges, a possible block's holders
+ *    check_usage.c    the threads' tallies -> rec_usage, in the order that is asked for
  *    check_names.c    sites, frames, modules and roots -> names, each at most once
  *
  * Functions that return bool return false only when memory is out.
@@ -17,6 +18,7 @@
 
 #include "tracer/graph/graph.h"
 #include "tracer/report/symbols.h"
+#include "tracer/report/usage.h"
 #include "tracer/tool/check.h"
 
 /* One reference from a root, kept to say later through which word of it a block is held. */
@@ -83,11 +85,16 @@ void check_groups_free(struct check_groups *groups);
 /* --- check_show.c ---------------------------------------------------------------------------------------------- */
 bool check_show_group(struct check *check, const struct check_group *group);
 
+/* --- check_usage.c --------------------------------------------------------------------------------------------- */
+/* What each stack allocated. The first `named` in order of `by` get names for their stacks, 0: all. */
+bool check_add_usages(struct check *check, enum usage_by by, uint32_t named);
+
 /* --- check_names.c --------------------------------------------------------------------------------------------- */
 /* The recording's index for an image's site; REC_NONE for none. */
 bool check_name_site(struct check *check, uint32_t site, uint32_t *ret);
-/* How the site's stack ends, enum site_end; no names are needed for it. */
-uint32_t check_site_end(const struct check *check, uint32_t site);
+/* How each site's stack ends, enum site_end, by their numbers; no names are needed for it. The caller's to free(); NULL when
+ * memory is out. */
+uint8_t *check_site_ends(const struct check *check, uint32_t *ret_count);
 /* The first site asked for whose stack reads the same, line by line: a loop that the compiler unrolled allocates at
  * several addresses of one line, and that is one finding. */
 bool check_same_site(struct check *check, uint32_t site, uint32_t *ret);

@@ -39,18 +39,21 @@ static int report_trace(struct gathering *g)
 {
     const struct tool_options *options = g->options;
     uint32_t shown = options->max_groups == OPTIONS_UNSET ? STACKS_SHOWN : options->max_groups;
-    struct recording *rec = recording_new();
+    struct trace_reader *reader = trace_reader_new(options->file);
+    const struct recording *rec = NULL;
     char error[4500] = "out of memory";
     int code = EXIT_TOOL_FAILED;
 
-    if (rec && trace_read(options->file, (enum usage_by)options->by, options->tree ? TREE_STACKS : shown,
-                          NULL, rec, error, sizeof(error))) {
+    if (reader)
+        rec = trace_reader_read(reader, (enum usage_by)options->by, options->tree ? TREE_STACKS : shown,
+                                error, sizeof(error));
+    if (rec) {
         g->outcome.tool_failed = !show_usage(options, rec);
         code = exit_code_of(&g->outcome);
     } else {
         say("%s", error);
     }
-    recording_free(rec);
+    trace_reader_free(reader);
     return code;
 }
 

@@ -2,9 +2,9 @@
 /*
  * cmd_top.c - `heaptally top -p PID`: what a running program's stacks allocate, from its trace, once a second.
  *
- *    /proc/PID/maps --> the trace it has mapped --> trace_read() --> rows, and what came since the last time
- *                                                     ^                 |-- ncurses, in a terminal
- *                                                     '--- a second ----'-- lines, with --batch=N
+ *    /proc/PID/maps --> the trace it has mapped --> trace_reader_read() --> rows, and what came since the last time
+ *                                                     ^                    |-- ncurses, in a terminal
+ *                                                     '----- a second -----'-- lines, with --batch=N
  *
  * The program is not stopped, not slowed, and not told: the trace is a file, and is read as one.
  */
@@ -32,9 +32,13 @@ struct top {
     const struct tool_options *options;
     char path[4200];
     enum usage_by by;
-    struct symbols *symbols;
-    struct recording *now, *before; /* before: NULL at first */
-    double seconds;                 /* between the two */
+    struct trace_reader *reader;
+    const struct recording *now;
+    /* The reading before: at first there is none. */
+    struct rec_usage *before;
+    uint32_t before_count;
+    uint64_t before_allocations, before_frees;
+    double seconds; /* between the two */
     struct timespec read_at;
 };
 
@@ -76,22 +80,33 @@ static bool find_trace(int pid, char *ret, size_t size)
 
 /* --- figures ------------------------------------------------------------------------------------------------------- */
 
+static bool keep_before(struct top *top)
+{
+    free(top->before);
+    top->before = calloc((size_t)top->now->usages_count + 1, sizeof(*top->before));
+    if (!top->before)
+        return false;
+    if (top->now->usages_count)
+        memcpy(top->before, top->now->usages, top->now->usages_count * sizeof(*top->before));
+    top->before_count = top->now->usages_count;
+    top->before_allocations = top->now->meta.allocations;
+    top->before_frees = top->now->meta.frees;
+    return true;
+}
+
 static bool read_again(struct top *top)
 {
     struct timespec at;
-    char error[4500] = "out of memory";
-    struct recording *rec = recording_new();
-    if (!rec || !trace_read(top->path, top->by, ROWS_MOST, top->symbols, rec, error, sizeof(error))) {
-        recording_free(rec);
+    char error[4500];
+    if (top->now && !keep_before(top))
         return false;
-    }
+    top->now = trace_reader_read(top->reader, top->by, ROWS_MOST, error, sizeof(error));
+    if (!top->now)
+        return false;
     clock_gettime(CLOCK_MONOTONIC, &at);
     top->seconds =
         (double)(at.tv_sec - top->read_at.tv_sec) + 1e-9 * (double)(at.tv_nsec - top->read_at.tv_nsec);
     top->read_at = at;
-    recording_free(top->before);
-    top->before = top->now;
-    top->now = rec;
     return true;
 }
 
@@ -105,9 +120,9 @@ static uint64_t rate(const struct top *top, uint64_t now, uint64_t before)
 
 static const struct rec_usage *same_before(const struct top *top, uint32_t number)
 {
-    for (uint32_t i = 0; top->before && i < top->before->usages_count; i++)
-        if (top->before->usages[i].number == number)
-            return &top->before->usages[i];
+    for (uint32_t i = 0; i < top->before_count; i++)
+        if (top->before[i].number == number)
+            return &top->before[i];
     return NULL;
 }
 
@@ -135,13 +150,12 @@ static void write_all(const struct top *top, uint32_t rows, FILE *out)
                       ? rec->usages[i].allocations - rec->usages[i].frees
                       : 0;
     }
-    uint64_t allocations = top->before ? top->before->meta.allocations : 0;
-    uint64_t frees = top->before ? top->before->meta.frees : 0;
     fprintf(out, "%s (pid %d), by %s\n", rec->meta.program, rec->meta.pid, by_texts[top->by]);
     fprintf(out, "not freed: %s bytes in %s blocks of %" PRIu32 " stacks; ", print_digits(bytes).text,
             print_digits(blocks).text, rec->usages_count);
-    fprintf(out, "%s allocations and ", print_digits(rate(top, rec->meta.allocations, allocations)).text);
-    fprintf(out, "%s frees a second\n", print_digits(rate(top, rec->meta.frees, frees)).text);
+    fprintf(out, "%s allocations and ",
+            print_digits(rate(top, rec->meta.allocations, top->before_allocations)).text);
+    fprintf(out, "%s frees a second\n", print_digits(rate(top, rec->meta.frees, top->before_frees)).text);
     fprintf(out, "%15s %11s %11s %11s %10s  %s\n", "NOT FREED", "BLOCKS", "MOST", "ALLOCS/S", "TEMPORARY",
             "STACK");
     for (uint32_t i = 0; i < rec->usages_count && i < rows && rec->usages[i].site != REC_NONE; i++) {
@@ -242,11 +256,10 @@ int cmd_top(const struct tool_options *options)
         say("top needs a terminal; --batch=N prints N times and ends");
         return code;
     }
-    top.symbols = symbols_new();
-    if (top.symbols)
+    top.reader = trace_reader_new(top.path);
+    if (top.reader)
         code = options->batch ? show_lines(&top) : show_in_terminal(&top);
-    recording_free(top.now);
-    recording_free(top.before);
-    symbols_free(top.symbols);
+    trace_reader_free(top.reader);
+    free(top.before);
     return code;
 }

@@ -9,7 +9,15 @@
 #include <unistd.h>
 
 #include "tracer/tool/check_parts.h"
-#include "tracer/tool/say.h"
+
+/* Numbers of stacks, frames and modules are the same in every reading, and what they mean does not change: so names are kept,
+ * and only what is new is looked up. */
+struct trace_reader {
+    struct check check; /* its recording, symbols and indices are kept; the rest is this reading's */
+    char *path;
+    struct trace_header header; /* of the last reading */
+    bool complained;            /* this reading has: what it could not read it has no names for */
+};
 
 bool trace_is_one(const char *path)
 {
@@ -21,7 +29,7 @@ bool trace_is_one(const char *path)
     return is;
 }
 
-static bool refuse(const char *path, enum trace_status status, char *error, size_t size)
+static void refuse(const char *path, enum trace_status status, char *error, size_t size)
 {
     static const char *const why[] = {
         [TRACE_FOREIGN] = "this is no trace of heaptally's",
@@ -30,12 +38,13 @@ static bool refuse(const char *path, enum trace_status status, char *error, size
         [TRACE_DAMAGED] = "this trace is damaged: its header makes no sense",
     };
     snprintf(error, size, "%s: %s", path, status == TRACE_UNREADABLE ? strerror(errno) : why[status]);
-    return false;
 }
 
 static void add_note(void *ctx, const char *line)
 {
-    recording_add_note(ctx, line);
+    struct trace_reader *reader = ctx;
+    reader->complained = true;
+    recording_add_note(reader->check.rec, line);
 }
 
 static bool tell_header(const struct trace_header *header, struct recording *rec)
@@ -62,95 +71,38 @@ static bool tell_header(const struct trace_header *header, struct recording *rec
            recording_set(&meta->why_not, why[header->state <= TRACE_EXEC ? header->state : TRACE_GOES_ON]);
 }
 
-struct ordered {
-    uint64_t value;
-    const struct site_tally *tally;
-};
-
-/* Newton's method: libm for one root is not worth it. */
-static double root_of(double x)
+static bool fill_meta(struct recording *rec, const struct record_root *root)
 {
-    double root = x > 1 ? x / 2 : 1;
-    for (int i = 0; i < 200; i++)
-        root = (root + x / root) / 2;
-    return root;
+    rec->usage_sample = root->sample;
+    rec->check_stacks = root->check_stacks;
+    rec->stack_checks = root->stack_checks;
+    rec->stack_mismatches = root->stack_mismatches;
+    rec->meta.allocations = root->allocations;
+    rec->meta.frees = root->frees;
+    rec->meta.unrecorded = root->unrecorded;
+    rec->meta.generation = root->generation;
+    return recording_set(&rec->meta.unwinder, root->unwinder);
 }
 
-static uint64_t margin_of(const struct site_tally *tally)
+static bool read_tables(struct trace_reader *reader, enum usage_by by, uint32_t named, char *error,
+                        size_t size)
 {
-    return tally->variance > 0 && tally->variance < 1e30 ? (uint64_t)(1.96 * root_of(tally->variance) + 0.5)
-                                                         : 0;
-}
-
-static struct rec_usage usage_of(const struct site_tally *tally)
-{
-    return (struct rec_usage){.site = REC_NONE,
-                              .number = tally->site,
-                              .allocations = tally->allocations,
-                              .frees = tally->frees,
-                              .bytes = tally->bytes,
-                              .freed_bytes = tally->freed_bytes,
-                              .temporary = tally->temporary,
-                              .margin = margin_of(tally),
-                              .peak = (int64_t)tally->peak > 0 ? tally->peak : 0};
-}
-
-static int by_value(const void *a, const void *b)
-{
-    const struct ordered *x = a, *y = b;
-    if (x->value != y->value)
-        return x->value > y->value ? -1 : 1;
-    return x->tally->site < y->tally->site ? -1 : x->tally->site > y->tally->site;
-}
-
-static bool add_usages(struct check *check, enum usage_by by, uint32_t named)
-{
-    uint32_t count = image_usage_count(check->image);
-    const struct site_tally *all = image_usages(check->image);
-    struct ordered *ordered = calloc((size_t)count + 1, sizeof(*ordered));
-    bool done = ordered != NULL;
-    for (uint32_t i = 0; done && i < count; i++) {
-        struct rec_usage usage = usage_of(&all[i]);
-        ordered[i] = (struct ordered){usage_value(&usage, by), &all[i]};
-    }
-    if (done)
-        qsort(ordered, count, sizeof(*ordered), by_value);
-    for (uint32_t i = 0; done && i < count; i++) {
-        struct rec_usage usage = usage_of(ordered[i].tally);
-        if (ordered[i].value > 0 && (named == 0 || i < named))
-            done = check_name_site(check, ordered[i].tally->site, &usage.site);
-        usage.end = check_site_end(check, ordered[i].tally->site);
-        done = done && recording_add_usage(check->rec, &usage) != REC_NONE;
-    }
-    free(ordered);
-    return done;
-}
-
-static bool read_tables(struct check *check, enum usage_by by, uint32_t named, char *error, size_t size)
-{
+    struct check *check = &reader->check;
     const struct check_request *request = check->request;
     enum image_status status =
-        image_open_tables(request->source, request->target, add_note, check->rec, &check->image);
+        image_open_tables(request->source, request->target, add_note, reader, &check->image);
     if (status == IMAGE_UNREADABLE) {
         snprintf(error, size,
                  "this trace is damaged, or of another version of heaptally: its tables cannot be read");
         return false;
     }
     snprintf(error, size, "out of memory");
-    if (status == IMAGE_OK && !check->symbols)
-        check->symbols = symbols_new();
-    if (status != IMAGE_OK || !check->symbols || !add_usages(check, by, named))
-        return false;
-    const struct record_root *root = image_record(check->image);
-    check->rec->usage_sample = root->sample;
-    check->rec->check_stacks = root->check_stacks;
-    check->rec->stack_checks = root->stack_checks;
-    check->rec->stack_mismatches = root->stack_mismatches;
-    check->rec->meta.allocations = root->allocations;
-    check->rec->meta.frees = root->frees;
-    check->rec->meta.unrecorded = root->unrecorded;
-    check->rec->meta.generation = root->generation;
-    return recording_set(&check->rec->meta.unwinder, root->unwinder);
+    bool done = status == IMAGE_OK && check_add_usages(check, by, named) &&
+                fill_meta(check->rec, image_record(check->image));
+    if (status == IMAGE_OK)
+        image_close(check->image);
+    check->image = NULL;
+    return done;
 }
 
 uint64_t trace_base(const char *path)
@@ -163,27 +115,81 @@ uint64_t trace_base(const char *path)
     return header.base;
 }
 
-bool trace_read(const char *path, enum usage_by by, uint32_t named, struct symbols *symbols,
-                struct recording *rec, char *error, size_t error_size)
+/* --- reading again and again -------------------------------------------------------------------------------------- */
+
+struct trace_reader *trace_reader_new(const char *path)
+{
+    struct trace_reader *reader = calloc(1, sizeof(*reader));
+    if (!reader)
+        return NULL;
+    reader->path = strdup(path);
+    reader->check.symbols = symbols_new();
+    if (reader->path && reader->check.symbols)
+        return reader;
+    trace_reader_free(reader);
+    return NULL;
+}
+
+static void forget_names(struct trace_reader *reader)
+{
+    struct symbols *symbols = reader->check.symbols;
+    check_names_free(&reader->check);
+    recording_free(reader->check.rec);
+    reader->check = (struct check){.symbols = symbols};
+}
+
+void trace_reader_free(struct trace_reader *reader)
+{
+    if (!reader)
+        return;
+    forget_names(reader);
+    symbols_free(reader->check.symbols);
+    free(reader->path);
+    free(reader);
+}
+
+/* Another process may have begun a trace under that name. */
+static bool is_same_trace(const struct trace_header *a, const struct trace_header *b)
+{
+    return a->pid == b->pid && a->started == b->started && a->base == b->base && a->root == b->root;
+}
+
+/* Of the last reading nothing stays in the recording but names. */
+static bool begin(struct trace_reader *reader, const struct trace_header *header)
+{
+    if (reader->complained || !is_same_trace(&reader->header, header))
+        forget_names(reader);
+    reader->complained = false;
+    reader->header = *header;
+    if (!reader->check.rec && !(reader->check.rec = recording_new()))
+        return false;
+    reader->check.rec->usages_count = reader->check.rec->notes_count = 0;
+    return tell_header(header, reader->check.rec);
+}
+
+const struct recording *trace_reader_read(struct trace_reader *reader, enum usage_by by, uint32_t named,
+                                          char *error, size_t error_size)
 {
     struct trace_header header;
     struct memory_source source;
-    enum trace_status status = source_open_trace(path, &header, &source);
-    if (status != TRACE_READABLE)
-        return refuse(path, status, error, error_size);
+    enum trace_status status = source_open_trace(reader->path, &header, &source);
+    if (status != TRACE_READABLE) {
+        refuse(reader->path, status, error, error_size);
+        return NULL;
+    }
     struct wire_target target = {.pid = header.pid, .record_root = header.root};
     struct check_request request = {.source = &source, .target = &target};
-    struct check check = {.request = &request, .rec = rec, .symbols = symbols};
     char why[256] = "out of memory";
-    bool done = tell_header(&header, rec) && read_tables(&check, by, named, why, sizeof(why));
-    if (!done)
-        snprintf(error, error_size, "%s: %s", path, why);
-    check_names_free(&check);
-    if (!symbols)
-        symbols_free(check.symbols);
-    image_close(check.image);
+    bool done = begin(reader, &header);
+    reader->check.request = &request;
+    done = done && read_tables(reader, by, named, why, sizeof(why));
+    reader->check.request = NULL;
+    if (!done) {
+        snprintf(error, error_size, "%s: %s", reader->path, why);
+        reader->complained = true;
+    }
     source.close(source.ctx);
-    return done;
+    return done ? reader->check.rec : NULL;
 }
 
 bool trace_copy(const char *from, const char *to)

@@ -9,7 +9,6 @@
 #include <stddef.h>
 
 #include "tracer/format/recording.h"
-#include "tracer/report/symbols.h"
 #include "tracer/report/usage.h"
 
 bool trace_is_one(const char *path); /* as far as its first bytes say */
@@ -17,10 +16,15 @@ bool trace_is_one(const char *path); /* as far as its first bytes say */
 /* Where it lies in the memory of who writes it; 0: it is none. */
 uint64_t trace_base(const char *path);
 
-/* The first `named` usages in order of `by` get names for their stacks, 0: all. `symbols` are kept from one reading to the
- * next by who reads often, or NULL. false, and one line: it cannot be read. */
-bool trace_read(const char *path, enum usage_by by, uint32_t named, struct symbols *symbols,
-                struct recording *rec, char *error, size_t error_size);
+struct trace_reader; /* opaque */
+
+/* NULL: memory is out. */
+struct trace_reader *trace_reader_new(const char *path);
+void trace_reader_free(struct trace_reader *reader);
+/* As it is now. The first `named` usages in order of `by` get names for their stacks, 0: all. Stacks that had names in an
+ * earlier reading cost nothing. The recording is the reader's, until it reads again. NULL, and one line: it cannot be read. */
+const struct recording *trace_reader_read(struct trace_reader *reader, enum usage_by by, uint32_t named,
+                                          char *error, size_t error_size);
 
 /* What was used of it, to another file. */
 bool trace_copy(const char *from, const char *to);
