@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The contract of every exported name, where replacements usually slip: errno, zero, overflow, alignment. */
 #include <malloc.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "expect.h"
@@ -238,6 +239,19 @@ static void figures_agree(void)
     free(large);
 }
 
+/* Fresh memory is zero: nobody writes to it, also where the stack is seen for the first time. */
+static void a_large_calloc_is_not_touched(void)
+{
+    struct rusage before, after;
+    size_t size = (size_t)1 << 30;
+    getrusage(RUSAGE_SELF, &before);
+    char *p = calloc(1, size);
+    EXPECT(p && p[0] == 0 && p[size / 2] == 0 && p[size - 1] == 0);
+    getrusage(RUSAGE_SELF, &after);
+    EXPECT(after.ru_maxrss - before.ru_maxrss < 65536);
+    free(p);
+}
+
 int main(void)
 {
     HIDE(huge);
@@ -249,6 +263,7 @@ int main(void)
     everything_is_16_aligned();
     zero_is_a_block();
     calloc_is_zero_again();
+    a_large_calloc_is_not_touched();
     realloc_keeps_contents();
     free_keeps_errno();
     second_names_are_the_same();
