@@ -388,6 +388,8 @@ int main(void)
     TCase *tests = tcase_create("capture");
 
     tcase_add_unchecked_fixture(tests, start_recorder, NULL);
+    tcase_add_checked_fixture(tests, record_before_thread,
+                              NULL); /* each test is a child that nobody told of */
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, random_programs_have_the_stacks_that_libunwind_finds, 0, 8);
     tcase_add_test(tests, threads_do_not_believe_their_predecessors);

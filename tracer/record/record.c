@@ -300,7 +300,11 @@ void record_end(enum record_ending ending, bool keep)
 
 void record_before_thread(void)
 {
-    if (is_on && trace_is_due())
+    if (!is_on)
+        return;
+    if (__builtin_expect(modules_epoch() == 0, 0))
+        record_unseen_fork();
+    if (trace_is_due())
         record_begin_own_trace();
 }
 
