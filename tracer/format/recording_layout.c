@@ -114,7 +114,7 @@ static const struct field root_fields[] = {TEXT(rec_root, name), U32(rec_root, s
 
 static const struct field note_fields[] = {{0, 1, FIELD_STRING}};
 
-#define COUNT(fields) sizeof(fields) / sizeof(fields)[0]
+#define COUNT(fields) (sizeof(fields) / sizeof((fields)[0]))
 #define ROWS(fields)  fields, COUNT(fields), COUNT(fields)
 /* So many of them are younger than 1.0. */
 #define GROWN(fields, added) fields, COUNT(fields), COUNT(fields) - (added)
