@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The slow paths of the exported functions: every call comes here while recording, and otherwise those that
- * the fast paths cannot serve.
+ * The slow paths of the exported functions: calls that the fast paths cannot serve, while recording those of
+ * recorded_fast.c.
  *
  * A recorded allocation captures its stack first and allocates then: nothing of the allocator's is held while
  * the unwinder runs. "inside" (thread.h) is up for the whole of it, so that a signal handler's malloc, or the

@@ -20,10 +20,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PLACES    8u
+#include "places.h"
+
 #define WAYS      16u /* that lead to each place */
 #define ALIVE_MAX 1024u
-#define BARRIER() __asm__ volatile("" ::: "memory")
 
 struct truth {
     uint64_t allocated[PLACES], freed[PLACES];
@@ -49,41 +49,6 @@ static bool raw;
 static size_t place_size(unsigned place)
 {
     return 24u + 40u * place;
-}
-
-#define PLACE(n)                                                                                             \
-    static __attribute__((noinline)) void *place_##n(void)                                                   \
-    {                                                                                                        \
-        void *p = malloc(place_size(n));                                                                     \
-        BARRIER();                                                                                           \
-        return p;                                                                                            \
-    }
-PLACE(0)
-PLACE(1)
-PLACE(2)
-PLACE(3)
-PLACE(4)
-PLACE(5)
-PLACE(6)
-PLACE(7)
-
-static void *(*const places[PLACES])(void) = {place_0, place_1, place_2, place_3,
-                                              place_4, place_5, place_6, place_7};
-
-static __attribute__((noinline)) void *deeper(unsigned way, unsigned end, unsigned place)
-{
-    void *p;
-
-    if (end <= 1) {
-        p = places[place]();
-    } else if (way & 1) {
-        p = deeper(way >> 1, end >> 1, place);
-        __asm__ volatile("nop"); /* else the two calls would be made into one */
-    } else {
-        p = deeper(way >> 1, end >> 1, place);
-    }
-    BARRIER();
-    return p;
 }
 
 static void release(struct truth *done, struct left *block)

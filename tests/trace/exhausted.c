@@ -20,57 +20,27 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PLACES      8u
+#include "places.h"
+
 #define THREADS_MAX 8u
 #define RING        4096u
 #define FILE_BLOCKS 20000u
-#define BARRIER()   __asm__ volatile("" ::: "memory")
 
-/* What one thread has allocated and freed of each place, in blocks; a block of place i has place_size[i] bytes. */
+/* What one thread has allocated and freed of each place, in blocks; a block of place i has place_size(i) bytes. */
 struct truth {
     volatile uint64_t allocated[PLACES], freed[PLACES];
 };
 
-static const size_t place_size[PLACES] = {24, 72, 200, 1000, 4000, 20000, 70000, 300000};
 static struct truth *truths;
 static pthread_barrier_t all_here, all_refused;
 static bool written;
 static uint32_t stacks = 1, blocks = UINT32_MAX;
 
-#define PLACE(n)                                                                                             \
-    static __attribute__((noinline)) void *place_##n(void)                                                   \
-    {                                                                                                        \
-        void *p = malloc(place_size[n]);                                                                     \
-        BARRIER();                                                                                           \
-        return p;                                                                                            \
-    }
-PLACE(0)
-PLACE(1)
-PLACE(2)
-PLACE(3)
-PLACE(4)
-PLACE(5)
-PLACE(6)
-PLACE(7)
-
-static void *(*const places[PLACES])(void) = {place_0, place_1, place_2, place_3,
-                                              place_4, place_5, place_6, place_7};
-
-/* One stack of 2^steps: `way` says at each step by whom the next one is called. */
-static __attribute__((noinline)) void *deeper(uint32_t way, uint32_t end, unsigned place)
+static size_t place_size(unsigned place)
 {
-    void *p;
+    static const size_t sizes[PLACES] = {24, 72, 200, 1000, 4000, 20000, 70000, 300000};
 
-    if (end <= 1) {
-        p = places[place]();
-    } else if (way & 1) {
-        p = deeper(way >> 1, end >> 1, place);
-        __asm__ volatile("nop"); /* else the two calls would be made into one */
-    } else {
-        p = deeper(way >> 1, end >> 1, place);
-    }
-    BARRIER();
-    return p;
+    return sizes[place];
 }
 
 static uint32_t next_random(uint64_t *state)
@@ -109,7 +79,7 @@ static unsigned one_more(struct truth *truth, struct kept *ring, uint64_t *state
         return new.place;
     truth->allocated[new.place]++;
     if (written)
-        memset(new.p, 1, place_size[new.place]);
+        memset(new.p, 1, place_size(new.place));
     if ((chance >> 26 & 3) == 0)
         release(truth, &new);
     else

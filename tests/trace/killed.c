@@ -16,10 +16,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PLACES      8u
+#include "places.h"
+
 #define THREADS_MAX 16u
 #define KEPT        256u
-#define BARRIER()   __asm__ volatile("" ::: "memory")
 
 /* What one thread has allocated and freed of each place, in blocks; a block of place i has place_size(i) bytes. */
 struct truth {
@@ -41,25 +41,6 @@ static size_t place_size(unsigned place)
     return 24u + 40u * place;
 }
 
-#define PLACE(n)                                                                                             \
-    static __attribute__((noinline)) void *place_##n(void)                                                   \
-    {                                                                                                        \
-        void *p = malloc(place_size(n));                                                                     \
-        BARRIER();                                                                                           \
-        return p;                                                                                            \
-    }
-PLACE(0)
-PLACE(1)
-PLACE(2)
-PLACE(3)
-PLACE(4)
-PLACE(5)
-PLACE(6)
-PLACE(7)
-
-static void *(*const places[PLACES])(void) = {place_0, place_1, place_2, place_3,
-                                              place_4, place_5, place_6, place_7};
-
 static uint32_t next_random(uint64_t *state)
 {
     *state ^= *state >> 12;
@@ -68,9 +49,10 @@ static uint32_t next_random(uint64_t *state)
     return (uint32_t)(*state * 0x2545f4914f6cdd1du >> 32);
 }
 
-static __attribute__((noinline)) void *deeper(unsigned depth, unsigned place)
+/* By as many frames more. */
+static __attribute__((noinline)) void *below(unsigned depth, unsigned place)
 {
-    void *p = depth > 0 ? deeper(depth - 1, place) : places[place]();
+    void *p = depth > 0 ? below(depth - 1, place) : places[place]();
     BARRIER();
     return p;
 }
@@ -94,7 +76,7 @@ static void *run(void *arg)
         struct block *block = &kept[next_random(&state) % KEPT];
         if (!block->p) {
             block->place = next_random(&state) % PLACES;
-            block->p = deeper(next_random(&state) % 4, block->place);
+            block->p = below(next_random(&state) % 4, block->place);
             truth->allocated[block->place]++;
         } else if (next_random(&state) % 3 != 0) {
             release(truth, block);
