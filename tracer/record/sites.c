@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tracer/record/sites.h"
 
-#include <sched.h>
-
 #include "allocator/platform.h"
 #include "tracer/record/trace.h"
 
@@ -14,8 +12,9 @@
 #define PATH_FREE 1u
 
 #define FIRST_TURN 1u
-/* In an index that is being emptied: the id was one of a stack that has gone, and is looked for in a newer index. */
-#define FOUND_GONE UINT32_MAX
+/* What a slot has instead of an id and its turn: then its path, if it has one, is to be looked for in a newer index. */
+#define FOUND_NONE 0u         /* free, or sealed, or given back */
+#define FOUND_GONE UINT32_MAX /* of a stack that has gone, in an index that is being emptied */
 
 struct site_index *sites_newest;
 uint32_t sites_turn = FIRST_TURN;
@@ -107,14 +106,14 @@ static bool is_whole(uint32_t id)
     return true;
 }
 
-/* The slot's id; 0: there is none yet, or it is of a stack that has gone. *ret_found is what the slot has. */
+/* The id of a slot with a path; 0: it is of a stack that has gone, or elsewhere. *ret_found is what the slot has. */
 static uint32_t id_at(struct site_slot *slot, uint64_t *ret_found)
 {
     uint64_t turn = __atomic_load_n(&sites_turn, __ATOMIC_ACQUIRE);
     uint64_t found = *ret_found = __atomic_load_n(&slot->found, __ATOMIC_ACQUIRE);
     uint32_t id = (uint32_t)found;
 
-    if (found == 0 || found == FOUND_GONE)
+    if (found == FOUND_NONE || found == FOUND_GONE)
         return 0;
     if (found >> 32 == turn)
         return id;
@@ -160,10 +159,21 @@ static struct site_slot *search(struct site_index *index, uint64_t path, struct 
 struct search {
     uint64_t path, ip;
     uint32_t parent, module;
-    uint32_t id; /* 0: not made yet */
+    uint32_t id;   /* in an older index, so that it has to be this one; 0: it is in none */
+    uint32_t made; /* a node for it that nobody has seen yet; 0: none */
 };
 
 #define ID_ELSEWHERE UINT32_MAX /* there is a newer index, and this path is in no older one any more */
+
+/* The one it would get. 0: no memory. */
+static uint32_t id_for(struct search *wanted)
+{
+    if (wanted->id)
+        return wanted->id;
+    if (!wanted->made)
+        wanted->made = new_node(wanted->ip, wanted->parent, wanted->module);
+    return wanted->made;
+}
 
 /* Of the slot, which has the path. 0: no memory. */
 static uint32_t settle_id(struct site_slot *slot, struct search *wanted)
@@ -174,16 +184,26 @@ static uint32_t settle_id(struct site_slot *slot, struct search *wanted)
 
         if (id)
             return id;
-        if (found == FOUND_GONE)
+        if (found == FOUND_NONE || found == FOUND_GONE)
             return ID_ELSEWHERE;
-        if (!wanted->id)
-            wanted->id = new_node(wanted->ip, wanted->parent, wanted->module);
-        if (!wanted->id)
+        if ((id = id_for(wanted)) == 0)
             return 0;
-        if (__atomic_compare_exchange_n(&slot->found, &found, (uint64_t)FIRST_TURN << 32 | wanted->id, false,
+        if (__atomic_compare_exchange_n(&slot->found, &found, (uint64_t)FIRST_TURN << 32 | id, false,
                                         __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-            return wanted->id;
+            return id;
     }
+}
+
+/* Path and id at once: there is no instant at which others see the one without the other. */
+static __attribute__((target("cx16"))) bool claim(struct site_slot *slot, uint64_t path, uint32_t id)
+{
+    union {
+        struct site_slot slot;
+        unsigned __int128 whole;
+    } before = {{.path = PATH_FREE, .found = FOUND_NONE}},
+      after = {{.path = path, .found = (uint64_t)FIRST_TURN << 32 | id}};
+
+    return __sync_bool_compare_and_swap((unsigned __int128 *)slot, before.whole, after.whole);
 }
 
 /* Its id there, or 0: then nobody inserts it there any more. */
@@ -217,30 +237,21 @@ static bool insert(struct site_index *index, struct search *wanted, uint32_t *re
             *ret = id;
             return true;
         }
-        uint64_t there = PATH_FREE;
         if (path_at(empty) == PATH_SEALED)
             return false;
-        if (__atomic_compare_exchange_n(&empty->path, &there, wanted->path, false, __ATOMIC_ACQ_REL,
-                                        __ATOMIC_ACQUIRE))
+        if ((*ret = id_for(wanted)) == 0)
+            return true;
+        if (claim(empty, wanted->path, *ret)) {
             __atomic_add_fetch(&index->used, 1, __ATOMIC_RELAXED);
+            return true;
+        }
     }
 }
 
 /* --- a larger index ---------------------------------------------------------------------------------------- */
 
-/* Somebody has claimed the slot, and its id comes as soon as a node is made; unless that thread is gone. */
-static bool id_comes(struct site_slot *slot)
-{
-    for (unsigned tries = 0; __atomic_load_n(&slot->found, __ATOMIC_ACQUIRE) == 0; tries++) {
-        if (tries == 1000)
-            return false;
-        sched_yield();
-    }
-    return true;
-}
-
-/* To the newest, with nothing inserted here any more. false: there is something whose id is not known. */
-static bool move_slot(struct site_slot *slot, struct site_index *to)
+/* To the newest, with nothing inserted here any more. */
+static void move_slot(struct site_slot *slot, struct site_index *to)
 {
     uint64_t path = PATH_FREE;
     uint32_t unused;
@@ -248,29 +259,22 @@ static bool move_slot(struct site_slot *slot, struct site_index *to)
     if (__atomic_compare_exchange_n(&slot->path, &path, PATH_SEALED, false, __ATOMIC_ACQ_REL,
                                     __ATOMIC_ACQUIRE) ||
         path < PATH_LEAST)
-        return true;
-    if (!id_comes(slot))
-        return false;
+        return;
     struct search moved = {.path = path};
     /* What has gone stays behind, unless another thread exchanges it just now. */
     for (uint64_t found; (moved.id = id_at(slot, &found)) == 0;)
         if (__atomic_compare_exchange_n(&slot->found, &found, FOUND_GONE, false, __ATOMIC_ACQ_REL,
                                         __ATOMIC_ACQUIRE))
-            return true;
+            return;
     (void)insert(to, &moved, &unused);
-    return true;
 }
 
 /* Everything is in the newest index then, and the old one is empty memory: who still looks into it finds nothing, and then
  * looks into the newest before inserting. */
 static void empty_into(struct site_index *from, struct site_index *to)
 {
-    bool all = true;
-
     for (uint64_t at = 0; at <= from->mask; at++)
-        all &= move_slot(&from->slots[at], to);
-    if (!all)
-        return;
+        move_slot(&from->slots[at], to);
     __atomic_store_n(&to->older, from->older, __ATOMIC_RELEASE);
     uintptr_t start = ((uintptr_t)from->slots + PLATFORM_PAGE - 1) & ~(uintptr_t)(PLATFORM_PAGE - 1);
     uintptr_t end = (uintptr_t)(from->slots + from->mask + 1) & ~(uintptr_t)(PLATFORM_PAGE - 1);

@@ -11,12 +11,13 @@
  * Two paths of n different stacks are the same by a chance of n^2 / 2^64: 80,000 stacks, one in three thousand million.
  * So a stack that was seen before costs one look-up, by its path, and no node is touched.
  *
- * Threads: no locks but for making a larger index. A node is filled before its id is seen by anyone. A slot is claimed by
- * its path (compare and swap) and then gets its id (likewise): whoever finds a path without an id makes a node
- * itself, and the first one stands; the others are never used. An index that is half full gets a successor of twice the
- * size, and who made that moves everything there. So that no two threads give one path two ids meanwhile, one in the old
- * index and one in the new one, whoever inserts into the newest first seals the slot in the older one where another thread
- * would insert: that one finds the seal, and begins again.
+ * Threads: no locks but for making a larger index. A node is filled before its id is seen by anyone. A free slot gets path
+ * and id in one exchange of 16 bytes; of threads that meet a stack at once the first one's node stands, and the others' are
+ * never used. An index that is half full gets a successor of twice the size, and who made that moves everything there. So
+ * that no two threads give one path two ids meanwhile, one in the old index and one in the new one, whoever inserts into the
+ * newest first seals the slot in the older one where another thread would insert: that one finds the seal, and begins again.
+ * (Path first and id later would not do: who meets a path whose id was found in an older index, and is about to be put here,
+ * would make a second one.)
  *
  * A frame is told by its ip, so when a module goes and another takes its addresses, the paths through it lead to stacks
  * that are not there any more. Then a new turn begins (sites_forget), and nothing else is done. What was found in this turn
@@ -54,9 +55,10 @@ static inline uint64_t sites_path(uint64_t outer, uint64_t ip)
 }
 
 struct site_slot {
-    /* Each by any thread, by compare and swap; the values that mean something else are in sites.c. */
-    uint64_t path;
-    uint64_t found; /* an id, and its turn above it. 0: soon */
+    /* By any thread, by compare and swap: both at once when it is claimed, each by itself later; the values that mean
+     * something else are in sites.c. */
+    _Alignas(16) uint64_t path;
+    uint64_t found; /* an id, and its turn above it */
 };
 
 struct site_index {
