@@ -49,6 +49,9 @@ bool platform_thread_is_gone(uint32_t claim);
  * tracer/record. */
 void *platform_map_metadata(size_t size);
 
+/* The same, of which every page will soon be used: in huge pages, where the kernel gives those to who asks. */
+void *platform_map_metadata_dense(size_t size);
+
 /* The same, `size` bytes of a file from its start, shared. */
 void *platform_map_metadata_file(int fd, size_t size);
 void *platform_map_file(int fd, size_t size);

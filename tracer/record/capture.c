@@ -188,18 +188,6 @@ static inline uint32_t last_site(struct context *context)
     return frame->site;
 }
 
-/* The first that is unused, so that most are found where they are looked for first; or any. */
-static INLINE struct known_call *place_for_call(struct context *context, const struct record_caller *from)
-{
-    struct known_call *calls = record_calls(context, from);
-
-    context->calls_kept++;
-    for (uint32_t way = 0; way < CALL_WAYS; way++)
-        if (calls[way].version == 0)
-            return &calls[way];
-    return &calls[context->calls_kept % CALL_WAYS];
-}
-
 /* The last stack's inner end, from last[base - 1] inward, as a call that was captured. */
 static INLINE struct known_call *keep_call(struct context *context, const struct record_caller *from,
                                            uint32_t base)
@@ -209,9 +197,9 @@ static INLINE struct known_call *keep_call(struct context *context, const struct
     uint32_t first = last->words_out, count = inner->words_out - first;
     if (count > CALL_WORDS || inner->exact)
         return NULL;
-    struct known_call *call = place_for_call(context, from);
-    call->version = 0;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    uint64_t at = record_hash(from) >> (64 - KNOWN_CALLS_LOG);
+    struct known_call *call =
+        &context->calls[capture_way_to_keep(context, &context->call_ways[at]) * KNOWN_CALLS + at];
     call->ip = from->ip;
     call->rsp = from->rsp;
     call->rbp = from->rbp;
@@ -235,8 +223,11 @@ static INLINE void settle_call(struct context *context, struct known_call *call,
     call->site = site;
     call->tally = tally_place(&context->tally, site);
     __builtin_prefetch(call->tally, 1);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     call->version = context->version;
+    size_t index = (size_t)(call - context->calls);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    context->call_ways[index % KNOWN_CALLS].tag[index / KNOWN_CALLS] =
+        record_tag(record_hash(&(struct record_caller){.ip = call->ip, .rsp = call->rsp}));
 }
 
 /* There is no more room inward of what is known: then all of it is walked anew, of which no more is kept than is needed. */

@@ -30,12 +30,13 @@ static INLINE void walk_few(struct walk *walk)
 static COLD uint32_t make_site(struct context *context, uint32_t count, uint64_t path, uint32_t end)
 {
     uint32_t site = end;
+    struct capture_home home = {.end = 0};
 
     while (count-- > 0 && site != SITE_END_NO_STACK) {
         uint64_t ip = context->fresh[count].ip + context->fresh[count].exact;
 
         path = sites_path(path, ip);
-        site = capture_site_of(context, path, ip, site);
+        site = capture_site_of(context, &home, path, ip, site);
     }
     return site;
 }
@@ -102,17 +103,28 @@ static INLINE bool keep_way(struct known_free *free, const struct walk *walk)
 static INLINE struct known_free *keep(const struct walk *walk, const struct record_caller *from)
 {
     struct context *context = walk->context;
-    struct known_free *free = &record_frees(context, from)[context->calls_kept++ % FREE_WAYS];
+    uint64_t at = record_hash(from) >> (64 - KNOWN_FREES_LOG);
+    struct known_free *free =
+        &context->frees[capture_way_to_keep(context, &context->free_ways[at]) * KNOWN_FREES + at];
 
-    free->ip = 0;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
     if (!keep_way(free, walk))
         return NULL;
     for (uint32_t i = free->count; i < FREE_WORDS_LEAST; i++)
         free->words[i] = capture_always(context);
+    free->ip = from->ip;
     free->rsp = from->rsp;
     free->rbp = from->rbp;
     return free;
+}
+
+static INLINE void settle(struct context *context, struct known_free *free, uint32_t site)
+{
+    size_t index = (size_t)(free - context->frees);
+
+    free->site = site;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    context->free_ways[index % KNOWN_FREES].tag[index / KNOWN_FREES] =
+        record_tag(record_hash(&(struct record_caller){.ip = free->ip, .rsp = free->rsp}));
 }
 
 static INLINE uint32_t capture_once(struct context *context, const struct record_caller *from)
@@ -128,11 +140,8 @@ static INLINE uint32_t capture_once(struct context *context, const struct record
     sites_prefetch(path);
     struct known_free *free = from_library ? NULL : keep(&walk, from);
     uint32_t site = site_of(&walk, path);
-    if (free) {
-        free->site = site;
-        __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        free->ip = from->ip;
-    }
+    if (free)
+        settle(context, free, site);
     return site;
 }
 

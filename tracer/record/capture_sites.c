@@ -4,21 +4,27 @@
 
 /* --- sites ------------------------------------------------------------------------------------------------ */
 
-uint32_t capture_site_of(struct context *context, uint64_t path, uint64_t ip, uint32_t parent)
+uint32_t capture_site_of(struct context *context, struct capture_home *home, uint64_t path, uint64_t ip,
+                         uint32_t parent)
 {
     uint32_t site = sites_known(path);
 
-    return site ? site : sites_find(path, ip, parent, capture_module_of(context, ip));
+    return site ? site : sites_find(path, ip, parent, capture_module_of(context, home, ip));
 }
 
 COLD uint32_t capture_make_site(struct context *context, enum site_end end)
 {
-    uint32_t site = end;
+    struct capture_home home = {.end = 0};
+    uint32_t from = context->last_count;
 
-    for (uint32_t i = 0; i < context->last_count && site != SITE_END_NO_STACK; i++) {
+    /* Where a frame's site is known, those of its callers are, too. */
+    while (from > 0 && context->last[from - 1].site == 0)
+        from--;
+    uint32_t site = from > 0 ? context->last[from - 1].site : (uint32_t)end;
+    for (uint32_t i = from; i < context->last_count && site != SITE_END_NO_STACK; i++) {
         struct last_frame *frame = &context->last[i];
 
-        site = frame->site ? frame->site : capture_site_of(context, frame->path, shown_ip(frame), site);
+        site = capture_site_of(context, &home, frame->path, shown_ip(frame), site);
         /* Without memory there is none this time. */
         if (site != SITE_END_NO_STACK)
             frame->site = site;
@@ -31,6 +37,7 @@ uint32_t capture_cut_site(struct context *context)
     const struct last_frame *frame = &context->last[context->last_count - LIMIT];
     uint64_t path = sites_path_of_end(SITE_END_CUT);
     uint32_t site = SITE_END_CUT;
+    struct capture_home home = {.end = 0};
 
     for (uint32_t i = 0; i < LIMIT; i++)
         path = sites_path(path, shown_ip(&frame[i]));
@@ -40,7 +47,7 @@ uint32_t capture_cut_site(struct context *context)
     path = sites_path_of_end(SITE_END_CUT);
     for (uint32_t i = 0; i < LIMIT && site != SITE_END_NO_STACK; i++) {
         path = sites_path(path, shown_ip(&frame[i]));
-        site = capture_site_of(context, path, shown_ip(&frame[i]), site);
+        site = capture_site_of(context, &home, path, shown_ip(&frame[i]), site);
     }
     return site;
 }
@@ -95,6 +102,7 @@ static __attribute__((noinline)) enum site_end walk_here(struct context *context
 static uint32_t site_of_frames(struct context *context, enum site_end end)
 {
     uint32_t count = context->frame_count, site = end;
+    struct capture_home home = {.end = 0};
 
     if (count > context->frame_limit) {
         count = context->frame_limit;
@@ -103,7 +111,7 @@ static uint32_t site_of_frames(struct context *context, enum site_end end)
     uint64_t path = sites_path_of_end(site);
     while (count-- > 0 && site != SITE_END_NO_STACK) {
         path = sites_path(path, context->frames[count]);
-        site = capture_site_of(context, path, context->frames[count], site);
+        site = capture_site_of(context, &home, path, context->frames[count], site);
     }
     return site;
 }

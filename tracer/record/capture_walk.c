@@ -14,21 +14,26 @@ COLD bool capture_refresh_now(struct context *context, uint32_t now)
     }
     context->last_count = 0;
     context->low = context->high = 0;
-    if (context->calls_kept != 0) {
-        memset(context->calls, 0, sizeof(context->calls));
-        memset(context->frees, 0, sizeof(context->frees));
-        context->calls_kept = 0;
+    if (context->known_kept != 0) {
+        memset(context->call_ways, 0, sizeof(context->call_ways));
+        memset(context->free_ways, 0, sizeof(context->free_ways));
+        context->known_kept = 0;
     }
     context->unwinder->forget(context->state, now);
     context->epoch = now;
     return true;
 }
 
-uint32_t capture_module_of(struct context *context, uint64_t ip)
+uint32_t capture_module_of(struct context *context, struct capture_home *home, uint64_t ip)
 {
     struct code_object object;
 
-    return code_find(ip - 1, &object) ? modules_find(&context->modules, &object) : MODULE_NONE;
+    if (ip - 1 >= home->start && ip - 1 < home->end)
+        return home->module;
+    if (!code_find(ip - 1, &object))
+        return MODULE_NONE;
+    *home = (struct capture_home){object.start, object.end, modules_find(&context->modules, &object)};
+    return home->module;
 }
 
 COLD bool capture_learn_rule(struct known_rule *known, uint64_t pc, uint32_t epoch)

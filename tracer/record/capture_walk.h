@@ -40,12 +40,33 @@ static inline bool refresh(struct context *context)
     return __builtin_expect(context->epoch != now, 0) && capture_refresh_now(context, now);
 }
 
-uint32_t capture_module_of(struct context *context, uint64_t ip);
+/* Where the last frame was that a module was looked for, of the stack going on: most are in the same. Zero is nowhere. */
+struct capture_home {
+    uint64_t start, end;
+    uint32_t module;
+};
+uint32_t capture_module_of(struct context *context, struct capture_home *home, uint64_t ip);
 
 /* A word that is the same at any time. */
 static INLINE struct unwind_word capture_always(const struct context *context)
 {
     return (struct unwind_word){(uintptr_t)&context->never, 0};
+}
+
+/* Of the ways the one to be used next, which is no one's from now on until its tag is set: the first that is unused, so that
+ * a thread of few calls touches few pages, or any. */
+static INLINE unsigned capture_way_to_keep(struct context *context, struct known_ways *ways)
+{
+    unsigned way = 0;
+
+    while (way < KNOWN_WAYS && ways->tag[way] != 0)
+        way++;
+    if (way == KNOWN_WAYS)
+        way = context->known_kept % KNOWN_WAYS;
+    context->known_kept++;
+    ways->tag[way] = 0;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    return way;
 }
 
 /* --- sites: capture_sites.c ------------------------------------------------------------------------------------ */
@@ -57,7 +78,8 @@ static inline uint64_t shown_ip(const struct last_frame *frame)
 }
 
 /* Of a frame that may have been seen before; path and parent are its stack's. */
-uint32_t capture_site_of(struct context *context, uint64_t path, uint64_t ip, uint32_t parent);
+uint32_t capture_site_of(struct context *context, struct capture_home *home, uint64_t path, uint64_t ip,
+                         uint32_t parent);
 /* Of the last stack as it is kept, all of it, which was not seen before. */
 uint32_t capture_make_site(struct context *context, enum site_end end);
 /* Of its innermost frames alone, as many as a stack may have. */

@@ -77,18 +77,24 @@ struct known_rule {
     bool cfa_from_rbp;
 };
 
-/* Some calls of one hash. */
-#define CALL_WAYS 4u
+/* Calls, and frees, of one hash: where they are is seen in one look, without a look at themselves, of which each is a miss of
+ * the first cache. Zero is an unused one, or any. Those of one hash lie far apart: a thread that makes few kinds of calls
+ * touches few pages. */
+#define KNOWN_WAYS 8u
+struct known_ways {
+    _Alignas(16) uint16_t tag[KNOWN_WAYS];
+};
 
 /* A call that was captured, inward of a frame that may still be on the last stack: where it was made, the words that led from
  * there to that frame, and the site of all of it. */
 #define KNOWN_CALLS_LOG  7u
+#define KNOWN_CALLS      (1u << KNOWN_CALLS_LOG)
 #define CALL_WORDS       10u
 #define CALL_WORDS_LEAST 3u
 struct known_call {
     /* Looked at by every call from there. */
     uint64_t ip, rsp, rbp;           /* of the caller's frame */
-    uint64_t version;                /* of the context: then `outer` and `tally` were right. 0: unused */
+    uint64_t version;                /* of the context: then `outer` and `tally` were right */
     const struct unwind_word *outer; /* of those that led outward from the base, the first */
     struct site_tally *tally;        /* the site's, or where that would be: never NULL */
     uint32_t site;
@@ -107,11 +113,11 @@ _Static_assert(sizeof(struct known_call) == 256, "found by a shift");
 /* A free that was captured: the words that led to its nearest callers. They say by themselves that those are as they were,
  * whatever the last stack is by now. */
 #define KNOWN_FREES_LOG  7u
-#define FREE_WAYS        4u
+#define KNOWN_FREES      (1u << KNOWN_FREES_LOG)
 #define FREE_WORDS       13u
 #define FREE_WORDS_LEAST (RECORD_FREE_DEPTH - 1)
 struct known_free {
-    uint64_t ip, rsp, rbp; /* of the caller's frame; ip is 0: unused */
+    uint64_t ip, rsp, rbp; /* of the caller's frame */
     uint32_t site;
     uint8_t count;  /* of words, the innermost first; there are FREE_WORDS_LEAST, as with calls */
     bool needs_rbp; /* rbp is a part of the place */
@@ -148,9 +154,10 @@ struct context {
     /* That led from frame to frame: one that is never so, and from 1 on the outermost frame's, and inward. */
     struct unwind_word *words;
     struct known_rule rules[1u << KNOWN_RULES_LOG];
-    struct known_call calls[1u << KNOWN_CALLS_LOG][CALL_WAYS];
-    struct known_free frees[1u << KNOWN_FREES_LOG][FREE_WAYS];
-    uint64_t calls_kept; /* with the frees, since both were emptied: which way is next */
+    struct known_ways call_ways[KNOWN_CALLS], free_ways[KNOWN_FREES];
+    struct known_call calls[KNOWN_WAYS * KNOWN_CALLS]; /* KNOWN_CALLS of each way */
+    struct known_free frees[KNOWN_WAYS * KNOWN_FREES];
+    uint32_t known_kept; /* both, since they were emptied: which way is next */
     /* Of the capture going on: its new frames, innermost first. */
     struct fresh_frame *fresh;
     struct unwind_word *fresh_words;

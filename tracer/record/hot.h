@@ -13,6 +13,7 @@
 #ifndef HEAPTALLY_HOT_H
 #define HEAPTALLY_HOT_H
 
+#include <emmintrin.h>
 #include <string.h>
 
 #include "tracer/record/context.h"
@@ -54,14 +55,21 @@ static inline uint64_t record_hash(const struct record_caller *from)
     return (from->ip + (from->rsp << 29)) * 0x9e3779b97f4a7c15u;
 }
 
-static inline struct known_call *record_calls(struct context *context, const struct record_caller *from)
+/* Not to be told anew from what it was made of, wherever it is used. */
+#define RECORD_IN_REGISTER(pointer) __asm__("" : "+r"(pointer))
+
+static inline uint16_t record_tag(uint64_t hash)
 {
-    return context->calls[record_hash(from) >> (64 - KNOWN_CALLS_LOG)];
+    return (uint16_t)(hash >> 32);
 }
 
-static inline struct known_free *record_frees(struct context *context, const struct record_caller *from)
+/* Two bits for each of the ways that may be it, but for the first, which is looked at by itself: so most calls go on before
+ * this is known. */
+static inline unsigned record_ways(const struct known_ways *ways, uint64_t hash)
 {
-    return context->frees[record_hash(from) >> (64 - KNOWN_FREES_LOG)];
+    __m128i all = _mm_load_si128((const __m128i *)(const void *)ways);
+
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi16(all, _mm_set1_epi16((short)record_tag(hash)))) & ~3u;
 }
 
 static inline bool record_is_same_word(const struct unwind_word *word)
@@ -96,6 +104,7 @@ static inline bool record_is_call(struct context *context, struct known_call *ca
     /* The innermost first: each lies where a walk would read, if all before it are the same. Always so many, that the
      * processor can tell how it goes on. */
     const struct unwind_word *word = call->words;
+#pragma GCC unroll 8
     for (unsigned i = 0; i < CALL_WORDS_LEAST; i++)
         if (!record_is_same_word(&word[i]))
             return false;
@@ -107,12 +116,20 @@ static inline bool record_is_call(struct context *context, struct known_call *ca
 
 static inline struct known_call *record_find_call(struct context *context, const struct record_caller *from)
 {
-    struct known_call *call = record_calls(context, from);
+    uint64_t hash = record_hash(from), at = hash >> (64 - KNOWN_CALLS_LOG);
     if (__builtin_expect(context->epoch != modules_epoch(), 0))
         return NULL;
-    for (unsigned way = 0; way < CALL_WAYS; way++, call++)
-        if (record_is_call(context, call, from))
+    struct known_call *first = &context->calls[at];
+    if (__builtin_expect(context->call_ways[at].tag[0] == record_tag(hash), 1) &&
+        record_is_call(context, first, from))
+        return first;
+    for (unsigned ways = record_ways(&context->call_ways[at], hash); ways != 0; ways &= ways - 1) {
+        struct known_call *call = first + (size_t)(unsigned)__builtin_ctz(ways) * (KNOWN_CALLS / 2);
+        RECORD_IN_REGISTER(call);
+        if (__builtin_expect(record_is_call(context, call, from), 1))
             return call;
+        ways &= ways - 1; /* its other bit */
+    }
     return NULL;
 }
 
@@ -143,6 +160,7 @@ static inline bool record_is_free(const struct known_free *free, const struct re
 {
     if (free->ip != from->ip || free->rsp != from->rsp || (free->needs_rbp && free->rbp != from->rbp))
         return false;
+#pragma GCC unroll 8
     for (unsigned i = 0; i < FREE_WORDS_LEAST; i++)
         if (!record_is_same_word(&free->words[i]))
             return false;
@@ -156,10 +174,17 @@ static inline bool record_is_free(const struct known_free *free, const struct re
 static inline const struct known_free *record_known_free(struct context *context,
                                                          const struct record_caller *from)
 {
-    const struct known_free *free = record_frees(context, from);
-    for (unsigned way = 0; way < FREE_WAYS; way++, free++)
-        if (record_is_free(free, from))
+    uint64_t hash = record_hash(from), at = hash >> (64 - KNOWN_FREES_LOG);
+    const struct known_free *first = &context->frees[at];
+    if (__builtin_expect(context->free_ways[at].tag[0] == record_tag(hash), 1) && record_is_free(first, from))
+        return first;
+    for (unsigned ways = record_ways(&context->free_ways[at], hash); ways != 0; ways &= ways - 1) {
+        const struct known_free *free = first + (size_t)(unsigned)__builtin_ctz(ways) * (KNOWN_FREES / 2);
+        RECORD_IN_REGISTER(free);
+        if (__builtin_expect(record_is_free(free, from), 1))
             return free;
+        ways &= ways - 1; /* its other bit */
+    }
     return NULL;
 }
 

@@ -24,7 +24,7 @@ static struct record_root *root; /* constant after sites_start */
 static struct site_index *new_index(uint32_t log, struct site_index *older)
 {
     struct site_index *made =
-        platform_map_metadata(sizeof(struct site_index) + (sizeof(struct site_slot) << log));
+        platform_map_metadata_dense(sizeof(struct site_index) + (sizeof(struct site_slot) << log));
 
     if (made) {
         made->older = older;
@@ -68,12 +68,13 @@ static bool have_segment(uint32_t segment)
 /* 0 when memory is out. */
 static uint32_t new_node(uint64_t ip, uint32_t parent, uint32_t module)
 {
+    /* Before an id is taken: without memory none is spent. */
     if (!have_segment(site_segment_of(__atomic_load_n(&root->site_count, __ATOMIC_RELAXED))))
         return 0;
     uint32_t id = __atomic_fetch_add(&root->site_count, 1, __ATOMIC_RELAXED);
-    if (!have_segment(site_segment_of(id)))
-        return 0;
     struct site_node *node = segment_node(id);
+    if (__builtin_expect(!node, 0) && (!have_segment(site_segment_of(id)) || !(node = segment_node(id))))
+        return 0;
     node->parent = parent;
     node->module = module;
     __atomic_store_n(&node->ip, ip, __ATOMIC_RELEASE);
@@ -107,7 +108,7 @@ static bool is_whole(uint32_t id)
 }
 
 /* The id of a slot with a path; 0: it is of a stack that has gone, or elsewhere. *ret_found is what the slot has. */
-static uint32_t id_at(struct site_slot *slot, uint64_t *ret_found)
+static inline uint32_t id_at(struct site_slot *slot, uint64_t *ret_found)
 {
     uint64_t turn = __atomic_load_n(&sites_turn, __ATOMIC_ACQUIRE);
     uint64_t found = *ret_found = __atomic_load_n(&slot->found, __ATOMIC_ACQUIRE);
@@ -194,6 +195,14 @@ static uint32_t settle_id(struct site_slot *slot, struct search *wanted)
     }
 }
 
+/* ThreadSanitizer does not see the exchange below, nor that it publishes the node. */
+#ifdef __SANITIZE_THREAD__
+void __tsan_release(void *address);
+#define PUBLISH(slot) __tsan_release(&(slot)->found)
+#else
+#define PUBLISH(slot) (void)0
+#endif
+
 /* Path and id at once: there is no instant at which others see the one without the other. */
 static __attribute__((target("cx16"))) bool claim(struct site_slot *slot, uint64_t path, uint32_t id)
 {
@@ -203,6 +212,7 @@ static __attribute__((target("cx16"))) bool claim(struct site_slot *slot, uint64
     } before = {{.path = PATH_FREE, .found = FOUND_NONE}},
       after = {{.path = path, .found = (uint64_t)FIRST_TURN << 32 | id}};
 
+    PUBLISH(slot);
     return __sync_bool_compare_and_swap((unsigned __int128 *)slot, before.whole, after.whole);
 }
 
@@ -224,7 +234,7 @@ static uint32_t find_or_seal(struct site_index *index, struct search *wanted)
     }
 }
 
-/* Into the newest. false: begin again, there is a newer one. *ret 0: no memory. */
+/* Into the newest. false: begin again, there is a newer one. *ret 0: no memory; untouched when false. */
 static bool insert(struct site_index *index, struct search *wanted, uint32_t *ret)
 {
     struct site_slot *slot, *empty;
@@ -239,12 +249,13 @@ static bool insert(struct site_index *index, struct search *wanted, uint32_t *re
         }
         if (path_at(empty) == PATH_SEALED)
             return false;
-        if ((*ret = id_for(wanted)) == 0)
-            return true;
-        if (claim(empty, wanted->path, *ret)) {
+        uint32_t id = id_for(wanted);
+        if (id != 0 && !claim(empty, wanted->path, id))
+            continue;
+        if (id != 0)
             __atomic_add_fetch(&index->used, 1, __ATOMIC_RELAXED);
-            return true;
-        }
+        *ret = id;
+        return true;
     }
 }
 
@@ -253,12 +264,13 @@ static bool insert(struct site_index *index, struct search *wanted, uint32_t *re
 /* To the newest, with nothing inserted here any more. */
 static void move_slot(struct site_slot *slot, struct site_index *to)
 {
-    uint64_t path = PATH_FREE;
+    uint64_t path = path_at(slot);
     uint32_t unused;
 
-    if (__atomic_compare_exchange_n(&slot->path, &path, PATH_SEALED, false, __ATOMIC_ACQ_REL,
-                                    __ATOMIC_ACQUIRE) ||
-        path < PATH_LEAST)
+    if (path == PATH_FREE && __atomic_compare_exchange_n(&slot->path, &path, PATH_SEALED, false,
+                                                         __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        return;
+    if (path < PATH_LEAST)
         return;
     struct search moved = {.path = path};
     /* What has gone stays behind, unless another thread exchanges it just now. */
@@ -316,38 +328,51 @@ uint32_t sites_look_up(uint64_t path)
     return 0;
 }
 
-uint32_t sites_find(uint64_t path, uint64_t ip, uint32_t parent, uint32_t module)
+/* While an index grows, or is about to. */
+static __attribute__((noinline, cold)) uint32_t find_while_growing(struct search *wanted)
 {
-    struct search wanted = {.path = path, .ip = ip, .parent = parent, .module = module};
     struct site_slot *slot, *unused;
     uint32_t id = 0;
 
     for (;;) {
         struct site_index *index = __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE);
 
-        if ((slot = search(index, path, &unused)) != NULL) {
-            if ((id = settle_id(slot, &wanted)) == ID_ELSEWHERE) {
+        if ((slot = search(index, wanted->path, &unused)) != NULL) {
+            if ((id = settle_id(slot, wanted)) == ID_ELSEWHERE) {
                 id = 0;
                 continue;
             }
             if (id == 0 || __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE) == index)
-                break;
-            wanted.id = id;
+                return id;
+            wanted->id = id;
             continue;
         }
         struct site_index *older = __atomic_load_n(&index->older, __ATOMIC_ACQUIRE);
-        for (; older && !wanted.id; older = __atomic_load_n(&older->older, __ATOMIC_ACQUIRE))
-            wanted.id = find_or_seal(older, &wanted);
-        if (__atomic_load_n(&index->used, __ATOMIC_RELAXED) > index->mask / 2 && !grow(index)) {
-            id = wanted.id;
-            break;
-        }
-        if (insert(index, &wanted, &id) &&
+        for (; older && !wanted->id; older = __atomic_load_n(&older->older, __ATOMIC_ACQUIRE))
+            wanted->id = find_or_seal(older, wanted);
+        if (__atomic_load_n(&index->used, __ATOMIC_RELAXED) > index->mask / 2 && !grow(index))
+            return wanted->id;
+        if (insert(index, wanted, &id) &&
             (id == 0 || __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE) == index))
-            break;
+            return id;
         /* There is a newer index, and nobody may have moved what was just put into this one. */
-        wanted.id = id ? id : wanted.id;
+        wanted->id = id ? id : wanted->id;
     }
+}
+
+uint32_t sites_find(uint64_t path, uint64_t ip, uint32_t parent, uint32_t module)
+{
+    struct search wanted = {.path = path, .ip = ip, .parent = parent, .module = module};
+    struct site_index *index = __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE);
+    uint32_t id = 0;
+
+    if (__atomic_load_n(&index->older, __ATOMIC_ACQUIRE) == NULL &&
+        __atomic_load_n(&index->used, __ATOMIC_RELAXED) <= index->mask / 2 && insert(index, &wanted, &id)) {
+        if (__builtin_expect(id != 0 && __atomic_load_n(&sites_newest, __ATOMIC_ACQUIRE) == index, 1))
+            return id;
+        wanted.id = id;
+    }
+    id = find_while_growing(&wanted);
     return id ? id : (uint32_t)SITE_END_NO_STACK;
 }
 

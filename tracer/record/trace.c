@@ -198,12 +198,12 @@ void *trace_take(size_t size)
 {
     size = (size + 63) & ~(size_t)63;
     if (!page)
-        return platform_map_metadata(size);
+        return platform_map_metadata_dense(size);
     uint64_t start = __atomic_fetch_add(&page->header.used, size, __ATOMIC_RELAXED);
     if (start + size <= page->header.size && have_space(start + size))
         return (char *)page + start;
     __atomic_fetch_add(&page->header.missed, size, __ATOMIC_RELAXED);
-    return platform_map_metadata(size);
+    return platform_map_metadata_dense(size);
 }
 
 bool trace_has(const void *p)
