@@ -12,6 +12,9 @@ uint32_t capture_site_of(struct context *context, struct capture_home *home, uin
     return site ? site : sites_find(path, ip, parent, capture_module_of(context, home, ip));
 }
 
+/* Their slots are anywhere in an index of megabytes: one wait for memory each, unless they are asked for at once. */
+#define SLOTS_AT_ONCE 16u
+
 COLD uint32_t capture_make_site(struct context *context, enum site_end end)
 {
     struct capture_home home = {.end = 0};
@@ -20,6 +23,8 @@ COLD uint32_t capture_make_site(struct context *context, enum site_end end)
     /* Where a frame's site is known, those of its callers are, too. */
     while (from > 0 && context->last[from - 1].site == 0)
         from--;
+    for (uint32_t i = from; i < context->last_count && i < from + SLOTS_AT_ONCE; i++)
+        sites_prefetch(context->last[i].path);
     uint32_t site = from > 0 ? context->last[from - 1].site : (uint32_t)end;
     for (uint32_t i = from; i < context->last_count && site != SITE_END_NO_STACK; i++) {
         struct last_frame *frame = &context->last[i];

@@ -203,17 +203,19 @@ void __tsan_release(void *address);
 #define PUBLISH(slot) (void)0
 #endif
 
-/* Path and id at once: there is no instant at which others see the one without the other. */
-static __attribute__((target("cx16"))) bool claim(struct site_slot *slot, uint64_t path, uint32_t id)
+/* Path and id at once: there is no instant at which others see the one without the other. (The compilers' own exchange of 16
+ * bytes is a call into a library for the one, and needs an option for all files for the other.) */
+static bool claim(struct site_slot *slot, uint64_t path, uint32_t id)
 {
-    union {
-        struct site_slot slot;
-        unsigned __int128 whole;
-    } before = {{.path = PATH_FREE, .found = FOUND_NONE}},
-      after = {{.path = path, .found = (uint64_t)FIRST_TURN << 32 | id}};
+    uint64_t there = PATH_FREE, found = FOUND_NONE;
+    bool claimed;
 
     PUBLISH(slot);
-    return __sync_bool_compare_and_swap((unsigned __int128 *)slot, before.whole, after.whole);
+    __asm__ volatile("lock cmpxchg16b %1"
+                     : "=@ccz"(claimed), "+m"(*slot), "+a"(there), "+d"(found)
+                     : "b"(path), "c"((uint64_t)FIRST_TURN << 32 | id)
+                     : "memory");
+    return claimed;
 }
 
 /* Its id there, or 0: then nobody inserts it there any more. */
