@@ -201,9 +201,9 @@ format: ## clang-format over all sources
 .PHONY: lint
 lint: ## clang-tidy and cppcheck over the product; any finding fails
 	@test -n '$(LINTED)'
-	clang-tidy --quiet --warnings-as-errors='*' $(LINTED) -- -std=gnu17 -D_GNU_SOURCE -I. \
-	    -DHEAPTALLY_VERSION='"$(VERSION)"' -DHEAPTALLY_LIBDIR='"$(LIBDIR)"'
-	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	printf '%s\n' $(LINTED) | xargs -P "$$(nproc)" -n 8 sh -c 'clang-tidy --quiet --warnings-as-errors="*" "$$@" -- \
+	    -std=gnu17 -D_GNU_SOURCE -I. -DHEAPTALLY_VERSION=\"$(VERSION)\" -DHEAPTALLY_LIBDIR=\"$(LIBDIR)\"' clang-tidy
+	cppcheck -j "$$(nproc)" --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 	    --suppressions-list=scripts/cppcheck.suppressions -I. -D_GNU_SOURCE -D__x86_64__ -DHEAPTALLY_VERSION='""' -DHEAPTALLY_LIBDIR='""' $(LINTED)
 
 # --- installing: bin/heaptally looks for the library in LIBDIR, or beside itself in a build tree ---

@@ -33,6 +33,12 @@ ALLOC_INSIDE void *alloc_take_ledgered(size_t size, void **ret_entry)
     return p;
 }
 
+/* Whether there can be blocks for alloc_take_ledgered() at all, now. */
+ALLOC_INSIDE bool alloc_takes_ledgered(void)
+{
+    return alloc_ledger_heap != SENTINEL_HEAP;
+}
+
 /* A live block of the thread's own. */
 struct alloc_ledgered {
     struct pool *pool; /* NULL: it is none, and p may be anything; call alloc_find() */

@@ -99,6 +99,7 @@ ALLOC_INSIDE void forget_vector(void)
 enum way {
     WAY_FAST,
     WAY_ANEW,   /* the stack is not known */
+    WAY_KNOWN,  /* the stack is known, but there is no block at hand */
     WAY_REMOTE, /* not a block of this thread's heap */
     WAY_SLOW,
 };
@@ -109,7 +110,8 @@ struct taken {
     bool is_due; /* tick_and_return() */
 };
 
-/* WAY_FAST: *ret is of a block, and begin() is in force. Otherwise nothing was done. */
+/* WAY_FAST: *ret is of a block, and begin() is in force. WAY_KNOWN: likewise, but for p and entry. Otherwise nothing was
+ * done. */
 ALLOC_INSIDE enum way take(const struct record_caller *caller, size_t size, enum alloc_kind kind,
                            struct taken *ret)
 {
@@ -123,7 +125,14 @@ ALLOC_INSIDE enum way take(const struct record_caller *caller, size_t size, enum
         back_out();
         return WAY_ANEW;
     }
-    if (__builtin_expect(!record_has_tally(call) || (p = alloc_take_ledgered(size, &entry)) == NULL, 0)) {
+    if (__builtin_expect(!record_has_tally(call), 0)) {
+        back_out();
+        return WAY_SLOW;
+    }
+    ret->call = call;
+    if (__builtin_expect((p = alloc_take_ledgered(size, &entry)) == NULL, 0)) {
+        if (alloc_takes_ledgered())
+            return WAY_KNOWN;
         back_out();
         return WAY_SLOW;
     }
@@ -131,8 +140,22 @@ ALLOC_INSIDE enum way take(const struct record_caller *caller, size_t size, enum
                                    delete_is_from_new(caller->ip) ? LEDGER_NEW : 0);
     ret->p = p;
     ret->entry = entry;
-    ret->call = call;
     return WAY_FAST;
+}
+
+/* The end of what begin() began, with a block in its place or none. Its time is that of the last look at the clock. */
+ALLOC_INSIDE void *finish_slowly(void *p, void *entry, uint32_t site, size_t size, enum alloc_kind kind,
+                                 uint64_t ip)
+{
+    if (p) {
+        record_block(entry, p, site, size, kind, false);
+        if (entry && delete_is_from_new(ip))
+            ((struct ledger_entry *)entry)->flags |= LEDGER_NEW;
+    }
+    forget_vector();
+    if (end())
+        freeze_park_here();
+    return p ? p : out_of_memory();
 }
 
 /* The same where the stack has to be taken; then the rest is as fast, if it can be. */
@@ -147,15 +170,17 @@ static __attribute__((noinline)) ALLOC_FAST_SELDOM void *allocate_anew(size_t si
         memset(p, 0, size);
     if (!p)
         p = allocate_block(kind, size, 0, &entry);
-    if (p) {
-        record_block(entry, p, site, size, kind, false);
-        if (entry && delete_is_from_new(caller.ip))
-            ((struct ledger_entry *)entry)->flags |= LEDGER_NEW;
-    }
-    forget_vector();
-    if (end())
-        freeze_park_here();
-    return p ? p : out_of_memory();
+    return finish_slowly(p, entry, site, size, kind, caller.ip);
+}
+
+/* WAY_KNOWN: the list of its size class is empty, or it is larger than what comes from such lists. */
+static __attribute__((noinline)) ALLOC_FAST_SELDOM void *allocate_known(size_t size, enum alloc_kind kind,
+                                                                        const struct known_call *call)
+{
+    begin(); /* still; the frame is this one now */
+    (void)record_tick();
+    void *entry, *p = allocate_block(kind, size, 0, &entry);
+    return finish_slowly(p, entry, call->site, size, kind, call->ip);
 }
 
 static __attribute__((noinline)) void *allocate_otherwise(size_t size, enum alloc_kind kind, enum way way)
@@ -177,7 +202,8 @@ FAST void *malloc_recorded(size_t size)
     struct taken taken;
     enum way way = take(&caller, size, KIND_MALLOC, &taken);
     if (__builtin_expect(way != WAY_FAST, 0))
-        return allocate_otherwise(size, KIND_MALLOC, way);
+        return way == WAY_KNOWN ? allocate_known(size, KIND_MALLOC, taken.call)
+                                : allocate_otherwise(size, KIND_MALLOC, way);
     return finish(&taken);
 }
 
@@ -187,7 +213,8 @@ FAST void *calloc_recorded(size_t size)
     struct taken taken;
     enum way way = take(&caller, size, KIND_CALLOC, &taken);
     if (__builtin_expect(way != WAY_FAST, 0))
-        return allocate_otherwise(size, KIND_CALLOC, way);
+        return way == WAY_KNOWN ? allocate_known(size, KIND_CALLOC, taken.call)
+                                : allocate_otherwise(size, KIND_CALLOC, way);
     memset(taken.p, 0, size);
     return finish(&taken);
 }

@@ -64,6 +64,9 @@ static inline void recorded_leave(bool outermost)
 
 static inline void *entry_of(const void *p)
 {
+    struct alloc_ledgered own = alloc_find_ledgered(p);
+    if (__builtin_expect(own.pool != NULL, 1))
+        return own.entry;
     struct alloc_block block = {0};
     alloc_find(p, &block);
     return block.ledger;
