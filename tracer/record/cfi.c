@@ -79,12 +79,12 @@ static struct bytes entry_at(const struct code_object *object, uint64_t address)
 {
     uint32_t length;
 
-    if (address == 0 || address < object->start || address + sizeof(length) > object->end)
+    if (address == 0 || address < object->tables_start || address + sizeof(length) > object->tables_end)
         return none();
     memcpy(&length, (const void *)(uintptr_t)address, sizeof(length));
     address += sizeof(length);
     /* 0xffffffff would be a long one. */
-    if (length > object->end - address)
+    if (length > object->tables_end - address)
         return none();
     const unsigned char *at = (const unsigned char *)(uintptr_t)address;
     return (struct bytes){.at = at, .end = at + length};
@@ -108,11 +108,11 @@ static struct table_entry table_at(const unsigned char *entries, uint32_t i)
 static struct bytes find_description(const struct code_object *object, uint64_t pc)
 {
     struct bytes header = {.at = (const unsigned char *)(uintptr_t)object->eh_frame_hdr,
-                           .end = (const unsigned char *)(uintptr_t)object->end};
+                           .end = (const unsigned char *)(uintptr_t)object->tables_end};
     uint32_t low = 0, high;
 
-    if (object->eh_frame_hdr == 0 || object->eh_frame_hdr < object->start ||
-        object->eh_frame_hdr >= object->end || take_little(&header, 1) != 1 ||
+    if (object->eh_frame_hdr == 0 || object->eh_frame_hdr < object->tables_start ||
+        object->eh_frame_hdr >= object->tables_end || take_little(&header, 1) != 1 ||
         take_little(&header, 1) != PCREL_SDATA4 || take_little(&header, 1) != UDATA4 ||
         take_little(&header, 1) != DATAREL_SDATA4)
         return none();

@@ -12,6 +12,21 @@
 /* Weak: in a program of another C library than glibc, recording is refused, but the library can be loaded. */
 #pragma weak _dl_find_object
 
+/* node's code, for one, lies between its constants and its tables, with a hole on either side. */
+static void find_tables(struct code_object *object)
+{
+    struct dl_find_object found;
+    uint64_t at = object->eh_frame_hdr;
+
+    object->tables_start = object->start;
+    object->tables_end = object->end;
+    if (at - object->start < object->end - object->start ||
+        _dl_find_object((void *)(uintptr_t)at, &found) != 0 || found.dlfo_link_map != object->link_map)
+        return;
+    object->tables_start = (uintptr_t)found.dlfo_map_start;
+    object->tables_end = (uintptr_t)found.dlfo_map_end;
+}
+
 bool code_find(uint64_t address, struct code_object *ret)
 {
     struct dl_find_object found;
@@ -24,6 +39,7 @@ bool code_find(uint64_t address, struct code_object *ret)
     ret->eh_frame_hdr = (uintptr_t)found.dlfo_eh_frame;
     ret->link_map = found.dlfo_link_map;
     ret->path = found.dlfo_link_map->l_name ? found.dlfo_link_map->l_name : "";
+    find_tables(ret);
     return true;
 }
 

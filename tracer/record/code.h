@@ -14,11 +14,12 @@
 #include <stdint.h>
 
 struct code_object {
-    uint64_t start, end;   /* mapped range */
+    uint64_t start, end;   /* mapped range; of a program whose segments do not adjoin, the segment */
     uint64_t bias;         /* load bias */
     uint64_t eh_frame_hdr; /* 0: none */
-    const void *link_map;  /* identity, together with the range */
-    const char *path;      /* l_name; "" for the main program */
+    uint64_t tables_start, tables_end; /* the mapped range that it lies in, with .eh_frame */
+    const void *link_map;              /* identity, together with the range */
+    const char *path;                  /* l_name; "" for the main program */
 };
 
 bool code_find(uint64_t address, struct code_object *ret);

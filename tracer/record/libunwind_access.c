@@ -57,6 +57,12 @@ bool libunwind_is_made_up(uint64_t address)
 
 #define RED_ZONE 128u /* below rsp, a function's own */
 
+static bool is_in_object(const struct code_object *object, uint64_t address)
+{
+    return (address >= object->start && address + 8 <= object->end) ||
+           (address >= object->tables_start && address + 8 <= object->tables_end);
+}
+
 /* A coroutine's or a handler's stack may be a variable of the object's, which lie behind its tables. */
 static bool is_stack_in_object(const struct libunwind_state *state, uint64_t address)
 {
@@ -72,8 +78,7 @@ static int access_mem(unw_addr_space_t space, unw_word_t address, unw_word_t *va
     (void)space;
     if (write)
         return -UNW_EINVAL;
-    bool in_object = address >= state->object.start && address + 8 <= state->object.end &&
-                     !is_stack_in_object(state, address);
+    bool in_object = is_in_object(&state->object, address) && !is_stack_in_object(state, address);
     if (!in_object && state->probing) {
         *value = address ^ PROBE_KEY;
         return libunwind_is_made_up(address) ? 0 : -UNW_EINVAL;
