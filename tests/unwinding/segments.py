@@ -16,6 +16,8 @@ def run(place, options):  # pylint: disable=unused-argument
         report = place.report(trace, '--by=allocs')
         stacks = [(row['allocations'], [function for function, _ in stack_of(report, row['site'])]) for row in report['usage']]
         whole = sum(allocations for allocations, stack in stacks if stack[:1] == ['deeper'] and 'main' in stack)
+        told = [module['build_id'] for module in report['modules'] if module['path'] == program]
+        check('%s: its build id' % name, None if told and all(told) else 'not told: %s' % told)
         check('%s: all stacks reach main' % name, None if whole == 3000 else '%d of 3000' % whole)
     except Failure as failure:
         check(name, str(failure))

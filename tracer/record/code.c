@@ -5,6 +5,7 @@
 #include <elf.h>
 #include <link.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 /* The headers are believed only inside the first page, which is surely mapped. */
 #define HEADER_PAGE 4096u
@@ -43,6 +44,15 @@ bool code_find(uint64_t address, struct code_object *ret)
     return true;
 }
 
+/* The program's own, wherever its segments are. */
+static const ElfW(Phdr) * headers_of_program(const struct code_object *object, size_t *ret_count)
+{
+    if (object->path[0] != '\0')
+        return NULL;
+    *ret_count = getauxval(AT_PHNUM);
+    return (const ElfW(Phdr) *)getauxval(AT_PHDR);
+}
+
 /* The program headers, when the ELF header is mapped at the start of the object, as every linker lays it out.
  */
 static const ElfW(Phdr) * program_headers(const struct code_object *object, size_t *ret_count)
@@ -51,7 +61,7 @@ static const ElfW(Phdr) * program_headers(const struct code_object *object, size
     uint64_t size = object->end - object->start;
 
     if (size < sizeof(*header) || memcmp(header->e_ident, ELFMAG, SELFMAG) != 0)
-        return NULL;
+        return headers_of_program(object, ret_count);
     if (header->e_phentsize != sizeof(ElfW(Phdr)) ||
         header->e_phoff + (uint64_t)header->e_phnum * sizeof(ElfW(Phdr)) > HEADER_PAGE)
         return NULL;
@@ -80,6 +90,13 @@ static uint32_t build_id_in_notes(const char *notes, size_t size, uint8_t *id, u
     return 0;
 }
 
+static bool is_of_object(const struct code_object *object, uint64_t at, uint64_t size)
+{
+    struct code_object there;
+
+    return code_find(at, &there) && there.link_map == object->link_map && size <= there.end - at;
+}
+
 uint32_t code_build_id(const struct code_object *object, uint8_t *id, uint32_t max)
 {
     size_t count = 0;
@@ -88,7 +105,7 @@ uint32_t code_build_id(const struct code_object *object, uint8_t *id, uint32_t m
     for (size_t i = 0; headers && i < count; i++) {
         uint64_t at = object->bias + headers[i].p_vaddr;
 
-        if (headers[i].p_type != PT_NOTE || at < object->start || at + headers[i].p_memsz > object->end)
+        if (headers[i].p_type != PT_NOTE || !is_of_object(object, at, headers[i].p_memsz))
             continue;
         uint32_t length = build_id_in_notes((const char *)(uintptr_t)at, headers[i].p_memsz, id, max);
         if (length)
