@@ -155,8 +155,8 @@ static struct copy copy_of_own(void)
     memcpy(copy.start, (const void *)(uintptr_t)object.eh_frame_hdr, size);
     copy.moved = (uintptr_t)copy.start - object.eh_frame_hdr;
     copy.object = object;
-    copy.object.start = copy.object.eh_frame_hdr = (uintptr_t)copy.start;
-    copy.object.end = (uintptr_t)copy.end;
+    copy.object.start = copy.object.tables_start = copy.object.eh_frame_hdr = (uintptr_t)copy.start;
+    copy.object.end = copy.object.tables_end = (uintptr_t)copy.end;
     return copy;
 }
 
