@@ -7,7 +7,8 @@
  *   give: push; of another heap's pool, to its remote list
  *
  * The caller fills the whole entry: it is as the last block left it. As with fast.h, whoever inlines them is an ALLOC_FAST
- * function, and so is all that it calls before the heap is whole again.
+ * function, and so is all that it calls before the heap is whole again; but for alloc_find_ledgered(), which only reads, of a
+ * pool that stays as long as the block is live.
  *
  * Threads: the caller's own heap only, but for what is called remote.
  */

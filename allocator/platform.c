@@ -130,8 +130,6 @@ bool platform_unmap(void *p, size_t size)
     return !must_fail(PLATFORM_UNMAP) && !FAILED(door(SYS_munmap, (long)p, (long)size, 0, 0, 0, 0));
 }
 
-#define HUGE_PAGE ((size_t)2 << 20)
-
 bool platform_purge(void *p, size_t size)
 {
     return !must_fail(PLATFORM_PURGE) &&
@@ -184,7 +182,9 @@ bool platform_make_private(void *p, size_t used, size_t size)
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0));
 }
 
-/* A fault takes 2.2 us here for 4 KiB, and 0.7 a page as one of 512. */
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* To touch 64 MiB took 2.2 us for each 4 KiB, and 0.4 in huge pages. */
 void *platform_map_metadata_dense(size_t size)
 {
     void *mapped = platform_map_metadata(size);

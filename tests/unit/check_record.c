@@ -126,7 +126,7 @@ START_TEST(sites_keep_their_ids_while_the_table_grows)
 }
 END_TEST
 
-/* The index grows five times meanwhile, and more threads than processors are stopped anywhere in it. */
+/* The index grows six times meanwhile, and more threads than processors are stopped anywhere in it. */
 enum { RACERS = 8, RACE_PATHS = 4000, RACES = 15 };
 
 static void *race(void *arg)

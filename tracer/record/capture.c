@@ -224,10 +224,7 @@ static INLINE void settle_call(struct context *context, struct known_call *call,
     call->tally = tally_place(&context->tally, site);
     __builtin_prefetch(call->tally, 1);
     call->version = context->version;
-    size_t index = (size_t)(call - context->calls);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    context->call_ways[index % KNOWN_CALLS].tag[index / KNOWN_CALLS] =
-        record_tag(record_hash(&(struct record_caller){.ip = call->ip, .rsp = call->rsp}));
+    capture_way_kept(context->call_ways, KNOWN_CALLS, (size_t)(call - context->calls), call->ip, call->rsp);
 }
 
 /* There is no more room inward of what is known: then all of it is walked anew, of which no more is kept than is needed. */

@@ -119,12 +119,8 @@ static INLINE struct known_free *keep(const struct walk *walk, const struct reco
 
 static INLINE void settle(struct context *context, struct known_free *free, uint32_t site)
 {
-    size_t index = (size_t)(free - context->frees);
-
     free->site = site;
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    context->free_ways[index % KNOWN_FREES].tag[index / KNOWN_FREES] =
-        record_tag(record_hash(&(struct record_caller){.ip = free->ip, .rsp = free->rsp}));
+    capture_way_kept(context->free_ways, KNOWN_FREES, (size_t)(free - context->frees), free->ip, free->rsp);
 }
 
 static INLINE uint32_t capture_once(struct context *context, const struct record_caller *from)

@@ -69,6 +69,16 @@ static INLINE unsigned capture_way_to_keep(struct context *context, struct known
     return way;
 }
 
+/* What was put there, the index-th of all, is found from now on. */
+static INLINE void capture_way_kept(struct known_ways *ways, size_t sets, size_t index, uint64_t ip,
+                                    uint64_t rsp)
+{
+    const struct record_caller from = {.ip = ip, .rsp = rsp};
+
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    ways[index % sets].tag[index / sets] = record_tag(record_hash(&from));
+}
+
 /* --- sites: capture_sites.c ------------------------------------------------------------------------------------ */
 
 /* A return address, or what is told like one. */

@@ -78,7 +78,7 @@ struct known_rule {
 };
 
 /* Calls, and frees, of one hash: where they are is seen in one look, without a look at themselves, of which each is a miss of
- * the first cache. Zero is an unused one, or any. Those of one hash lie far apart: a thread that makes few kinds of calls
+ * the first cache. 0 is an unused one. Those of one hash lie far apart: a thread that makes few kinds of calls
  * touches few pages. */
 #define KNOWN_WAYS 8u
 struct known_ways {
@@ -157,7 +157,7 @@ struct context {
     struct known_ways call_ways[KNOWN_CALLS], free_ways[KNOWN_FREES];
     struct known_call calls[KNOWN_WAYS * KNOWN_CALLS]; /* KNOWN_CALLS of each way */
     struct known_free frees[KNOWN_WAYS * KNOWN_FREES];
-    uint32_t known_kept; /* both, since they were emptied: which way is next */
+    uint64_t known_kept; /* both, since they were emptied: which way is next */
     /* Of the capture going on: its new frames, innermost first. */
     struct fresh_frame *fresh;
     struct unwind_word *fresh_words;

@@ -58,9 +58,10 @@ static inline uint64_t record_hash(const struct record_caller *from)
 /* Not to be told anew from what it was made of, wherever it is used. */
 #define RECORD_IN_REGISTER(pointer) __asm__("" : "+r"(pointer))
 
+/* Never that of an unused way, where a call of an earlier epoch may still lie. */
 static inline uint16_t record_tag(uint64_t hash)
 {
-    return (uint16_t)(hash >> 32);
+    return (uint16_t)(hash >> 32 | 1);
 }
 
 /* Two bits for each of the ways that may be it, but for the first, which is looked at by itself: so most calls go on before
