@@ -43,17 +43,27 @@ void *alloc_malloc_next(size_t size);
 /* The same, aligned; NULL: then call alloc_malloc_aligned(). */
 void *alloc_aligned_next(size_t alignment, size_t size);
 
-/* The pool of this heap that p is a live block of, or NULL. *ret_list is the list that p would head. */
-ALLOC_INSIDE struct pool *own_pool_of(const struct heap *heap, const void *p, uint64_t *ret_list)
+/* The pool of this heap that p is a live block of, or NULL. *ret_list is the list that p would head, *ret_index the block's. */
+ALLOC_INSIDE struct pool *own_pool_at(const struct heap *heap, const void *p, uint64_t *ret_list,
+                                      uint64_t *ret_index)
 {
     struct pool *pool = heap->own[((uintptr_t)p >> SLOT_SHIFT) & heap->own_mask];
     uintptr_t offset = (uintptr_t)p - pool->start;
     if (unlikely(offset >= pool->carved))
         return NULL;
-    if (unlikely(offset * pool->divisor > pool->remainder))
+    /* What is left over, below, and the quotient; as pool_index() has it. */
+    unsigned __int128 product = (unsigned __int128)offset * pool->divisor;
+    *ret_index = (uint64_t)(product >> 64);
+    if (unlikely((uint64_t)product > pool->remainder))
         return NULL;
     *ret_list = list_from(p, heap->secret);
     return unlikely(((const struct free_block *)p)->mark == *ret_list) ? NULL : pool;
+}
+
+ALLOC_INSIDE struct pool *own_pool_of(const struct heap *heap, const void *p, uint64_t *ret_list)
+{
+    uint64_t index;
+    return own_pool_at(heap, p, ret_list, &index);
 }
 
 /* true when p was freed; false: nothing happened, call alloc_free(). p may be anything. */

@@ -18,6 +18,12 @@
 #include "allocator/fast.h"
 #include "allocator/remote.h"
 
+ALLOC_INSIDE void *alloc_entry_of(const struct pool *pool, const void *block)
+{
+    uint32_t index = pool_index(pool, (uint32_t)((uintptr_t)block - pool->start));
+    return pool->ledger + (size_t)index * ALLOC_LEDGER_BYTES;
+}
+
 /* A block, or NULL: then call alloc_malloc() and alloc_find(). */
 ALLOC_INSIDE void *alloc_take_ledgered(size_t size, void **ret_entry)
 {
@@ -28,9 +34,7 @@ ALLOC_INSIDE void *alloc_take_ledgered(size_t size, void **ret_entry)
     void *p = bin_pop(heap, class);
     if (unlikely(p == NULL))
         return NULL;
-    const struct pool *pool = heap->current[class];
-    uint32_t index = pool_index(pool, (uint32_t)((uintptr_t)p - pool->start));
-    *ret_entry = pool->ledger + (size_t)index * ALLOC_LEDGER_BYTES;
+    *ret_entry = alloc_entry_of(heap->current[class], p);
     return p;
 }
 
@@ -50,11 +54,18 @@ struct alloc_ledgered {
 ALLOC_INSIDE struct alloc_ledgered alloc_find_ledgered(const void *p)
 {
     struct alloc_ledgered found = {.entry = NULL};
-    found.pool = own_pool_of(alloc_ledger_heap, p, &found.list);
-    if (unlikely(found.pool == NULL))
-        return found;
-    uint32_t index = pool_index(found.pool, (uint32_t)((uintptr_t)p - found.pool->start));
-    found.entry = found.pool->ledger + (size_t)index * ALLOC_LEDGER_BYTES;
+    uint64_t index;
+    found.pool = own_pool_at(alloc_ledger_heap, p, &found.list, &index);
+    if (likely(found.pool != NULL))
+        found.entry = found.pool->ledger + index * ALLOC_LEDGER_BYTES;
+    return found;
+}
+
+/* The same of a block that was found before, and whose pool is known. */
+ALLOC_INSIDE struct alloc_ledgered alloc_found_ledgered(struct pool *pool, const void *p)
+{
+    const struct alloc_ledgered found = {pool, list_from(p, alloc_ledger_heap->secret),
+                                         alloc_entry_of(pool, p)};
     return found;
 }
 

@@ -22,7 +22,6 @@
 
 #include "allocator/fast.h"
 #include "preload/thread.h"
-#include "tracer/record/record.h"
 
 /* (p), (p, size), (p, nothrow), (p, alignment), (p, size, alignment), (p, alignment, nothrow): a callee takes
  * from the registers what it wants. */
@@ -70,18 +69,13 @@ extern void *_Znwm(size_t size) __attribute__((weak));
 /* Weak: another C library than glibc lacks it, and could not load us otherwise. */
 #pragma weak dladdr1
 
-/* libstdc++'s operator new, as addresses; constant after the constructor. */
-uintptr_t delete_new_start, delete_new_size;
-
 static void find_operator_new(void)
 {
     Dl_info info;
     void *symbol = NULL;
     if (dladdr1 && is_standard_library((const void *)_Znwm) &&
-        dladdr1((const void *)_Znwm, &info, &symbol, RTLD_DL_SYMENT) && symbol) {
-        delete_new_start = (uintptr_t)_Znwm;
-        delete_new_size = ((const ElfW(Sym) *)symbol)->st_size;
-    }
+        dladdr1((const void *)_Znwm, &info, &symbol, RTLD_DL_SYMENT) && symbol)
+        record_operator_new((uintptr_t)_Znwm, ((const ElfW(Sym) *)symbol)->st_size);
 }
 
 /* Asks the loader, which has a lock: from the constructor, so that no thread's first delete does it while another

@@ -34,6 +34,7 @@
 
 #include "allocator/allocator.h"
 #include "tracer/format/tables.h"
+#include "tracer/record/record.h"
 
 #define EXPORT __attribute__((visibility("default")))
 #define COLD   __attribute__((noinline, cold))
@@ -103,13 +104,6 @@ void cancel_let(void);
 void delete_start(void);
 /* operator delete, the form of so many, of what the fast paths did not free. */
 void delete_slow(void *p, uintptr_t form, uintptr_t a, uintptr_t b);
-/* libstdc++'s operator new, of so many bytes; 0: there is none. Constant after delete_start(). */
-extern uintptr_t delete_new_start __attribute__((visibility("hidden")));
-extern uintptr_t delete_new_size __attribute__((visibility("hidden")));
-static inline bool delete_is_from_new(uintptr_t ip)
-{
-    return ip - delete_new_start - 1 < delete_new_size;
-}
 /* The block was not allocated by what goes with `call`. Only what is sure: a block that libstdc++'s operator new got came
  * from there, and one that calloc or realloc returned did not. A malloc may be somebody's own operator new; new and new[]
  * look alike. */
@@ -118,7 +112,7 @@ static inline bool delete_is_mismatch(enum release_call call, const struct ledge
     if (entry->state != LEDGER_LIVE)
         return false;
     if (call == RELEASE_DELETE)
-        return (entry->kind == KIND_CALLOC || entry->kind == KIND_REALLOC) && delete_new_size != 0;
+        return (entry->kind == KIND_CALLOC || entry->kind == KIND_REALLOC) && record_new_size != 0;
     return (entry->flags & LEDGER_NEW) != 0 && entry->kind == KIND_MALLOC;
 }
 

@@ -28,7 +28,7 @@ static inline void *serve(enum alloc_kind kind, size_t size, size_t alignment)
 
 static inline uint8_t flags_of_block(uintptr_t caller)
 {
-    return (uint8_t)((delete_is_from_new(caller) ? LEDGER_NEW : 0) |
+    return (uint8_t)((record_is_from_new(caller) ? LEDGER_NEW : 0) |
                      (thread_flags.ignore_depth ? LEDGER_IGNORED : 0));
 }
 

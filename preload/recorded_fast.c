@@ -40,26 +40,20 @@ static __attribute__((noinline)) void *parked(void *p)
     return p;
 }
 
-/* Nothing was done. What waits is let in by the slow path, as it leaves. */
-ALLOC_INSIDE void back_out(void)
-{
-    (void)end();
-}
-
 /* A look at the clock is due (tracer/record/hot.h). The block's address is another value meanwhile: left over on the stack
  * below, which is dead, it could be taken for a reference later. */
-static __attribute__((noinline)) void *tick(void *p, const struct known_call *call, void *entry)
+static __attribute__((noinline)) void *tick(void *p, struct site_tally *tally, void *entry)
 {
     uintptr_t hidden = ~(uintptr_t)p;
     __asm__ volatile("" : "+r"(hidden));
-    record_tick_due(call->tally, entry);
+    record_tick_due(tally, entry);
     __asm__ volatile("" : "+r"(hidden));
     return (void *)~hidden;
 }
 
-static __attribute__((noinline)) void *tick_and_return(void *p, const struct known_call *call, void *entry)
+static __attribute__((noinline)) void *tick_and_return(void *p, struct site_tally *tally, void *entry)
 {
-    p = tick(p, call, entry);
+    p = tick(p, tally, entry);
     if (end())
         freeze_park_here();
     return p;
@@ -83,8 +77,9 @@ static __attribute__((noinline)) void *settle_and_return(struct pool *pool, void
 ALLOC_INSIDE struct context *plain_context(void)
 {
     struct context *context = context_of_this_thread();
-    bool plain = (thread_flags.inside | thread_flags.special) == 0;
-    return __builtin_expect(plain && record_is_plain(context), 1) ? context : NULL;
+    /* Not as one word: it would have to wait for the last call's store to half of it. */
+    bool plain = (thread_flags.inside | thread_flags.special) == 0 && record_is_plain_in(context);
+    return __builtin_expect(plain, 1) ? context : NULL;
 }
 
 /* The block's address may be left over in a vector register, where a look at a running thread would take it for a
@@ -96,60 +91,13 @@ ALLOC_INSIDE void forget_vector(void)
 
 /* --- allocating --------------------------------------------------------------------------------------------------- */
 
-enum way {
-    WAY_FAST,
-    WAY_ANEW,   /* the stack is not known */
-    WAY_KNOWN,  /* the stack is known, but there is no block at hand */
-    WAY_REMOTE, /* not a block of this thread's heap */
-    WAY_SLOW,
-};
-
-struct taken {
-    void *p, *entry;
-    const struct known_call *call;
-    bool is_due; /* tick_and_return() */
-};
-
-/* WAY_FAST: *ret is of a block, and begin() is in force. WAY_KNOWN: likewise, but for p and entry. Otherwise nothing was
- * done. */
-ALLOC_INSIDE enum way take(const struct record_caller *caller, size_t size, enum alloc_kind kind,
-                           struct taken *ret)
-{
-    struct context *context = plain_context();
-    if (__builtin_expect(!context, 0))
-        return WAY_SLOW;
-    begin();
-    void *entry, *p;
-    const struct known_call *call = record_known(context, caller);
-    if (__builtin_expect(!call, 0)) {
-        back_out();
-        return WAY_ANEW;
-    }
-    if (__builtin_expect(!record_has_tally(call), 0)) {
-        back_out();
-        return WAY_SLOW;
-    }
-    ret->call = call;
-    if (__builtin_expect((p = alloc_take_ledgered(size, &entry)) == NULL, 0)) {
-        if (alloc_takes_ledgered())
-            return WAY_KNOWN;
-        back_out();
-        return WAY_SLOW;
-    }
-    ret->is_due = record_block_hot(context, call, entry, p, size, kind,
-                                   delete_is_from_new(caller->ip) ? LEDGER_NEW : 0);
-    ret->p = p;
-    ret->entry = entry;
-    return WAY_FAST;
-}
-
 /* The end of what begin() began, with a block in its place or none. Its time is that of the last look at the clock. */
 ALLOC_INSIDE void *finish_slowly(void *p, void *entry, uint32_t site, size_t size, enum alloc_kind kind,
                                  uint64_t ip)
 {
     if (p) {
         record_block(entry, p, site, size, kind, false);
-        if (entry && delete_is_from_new(ip))
+        if (entry && record_is_from_new(ip))
             ((struct ledger_entry *)entry)->flags |= LEDGER_NEW;
     }
     forget_vector();
@@ -173,7 +121,7 @@ static __attribute__((noinline)) ALLOC_FAST_SELDOM void *allocate_anew(size_t si
     return finish_slowly(p, entry, site, size, kind, caller.ip);
 }
 
-/* WAY_KNOWN: the list of its size class is empty, or it is larger than what comes from such lists. */
+/* The stack is known, but the list of its size class is empty, or the block is larger than what comes from such lists. */
 static __attribute__((noinline)) ALLOC_FAST_SELDOM void *allocate_known(size_t size, enum alloc_kind kind,
                                                                         const struct known_call *call)
 {
@@ -183,55 +131,79 @@ static __attribute__((noinline)) ALLOC_FAST_SELDOM void *allocate_known(size_t s
     return finish_slowly(p, entry, call->site, size, kind, call->ip);
 }
 
-static __attribute__((noinline)) void *allocate_otherwise(size_t size, enum alloc_kind kind, enum way way)
+static __attribute__((noinline)) void *allocate_slowly(size_t size, enum alloc_kind kind)
 {
-    return way == WAY_ANEW ? allocate_anew(size, kind) : allocate(size, kind, 0);
+    (void)end(); /* what waits is let in by the slow path, as it leaves */
+    return allocate(size, kind, 0);
 }
 
-ALLOC_INSIDE void *finish(const struct taken *taken)
+/* The place of the call is known, of its stack the rest is to be looked at. From begin() to end(). */
+ALLOC_INSIDE void *allocate_from(struct context *context, const struct known_call *call, size_t size,
+                                 enum alloc_kind kind)
 {
+    if (__builtin_expect(!record_is_stack(context, call), 0))
+        return allocate_anew(size, kind);
+    struct site_tally *tally = call->tally;
+    if (__builtin_expect(tally->site != call->site, 0))
+        return allocate_slowly(size, kind);
+    void *entry, *p = alloc_take_ledgered(size, &entry);
+    if (__builtin_expect(p == NULL, 0))
+        return alloc_takes_ledgered() ? allocate_known(size, kind, call) : allocate_slowly(size, kind);
+    bool is_due = record_block_hot(context, tally, entry, p, size, kind, call->flags & LEDGER_NEW);
+    if (kind == KIND_CALLOC)
+        memset(p, 0, size);
     forget_vector();
-    if (__builtin_expect(taken->is_due, 0))
-        return tick_and_return(taken->p, taken->call, taken->entry);
-    return end() ? parked(taken->p) : taken->p;
+    if (__builtin_expect(is_due, 0))
+        return tick_and_return(p, tally, entry);
+    return end() ? parked(p) : p;
+}
+
+/* Of all calls with this hash the first is another. In two functions, so that the one that most calls are through with has
+ * nothing to save. */
+static __attribute__((flatten, noinline)) ALLOC_FAST_SELDOM void *
+allocate_other(size_t size, enum alloc_kind kind, struct context *context, struct known_bucket *bucket,
+               uint32_t hash)
+{
+    struct record_caller caller = record_caller();
+    const struct known_call *call = record_other_call(context, bucket, hash, &caller);
+    return __builtin_expect(call != NULL, 1) ? allocate_from(context, call, size, kind)
+                                             : allocate_anew(size, kind);
+}
+
+ALLOC_INSIDE void *allocate_fast(const struct record_caller *caller, size_t size, enum alloc_kind kind)
+{
+    struct context *context = plain_context();
+    if (__builtin_expect(!context, 0))
+        return allocate(size, kind, 0);
+    begin();
+    uint32_t hash = record_hash(context, caller);
+    struct known_bucket *bucket = record_bucket(&context->call_index, hash);
+    const struct known_call *call = record_first_call(context, bucket, hash, caller);
+    return __builtin_expect(call != NULL, 1) ? allocate_from(context, call, size, kind)
+                                             : allocate_other(size, kind, context, bucket, hash);
 }
 
 FAST void *malloc_recorded(size_t size)
 {
     struct record_caller caller = record_caller();
-    struct taken taken;
-    enum way way = take(&caller, size, KIND_MALLOC, &taken);
-    if (__builtin_expect(way != WAY_FAST, 0))
-        return way == WAY_KNOWN ? allocate_known(size, KIND_MALLOC, taken.call)
-                                : allocate_otherwise(size, KIND_MALLOC, way);
-    return finish(&taken);
+    return allocate_fast(&caller, size, KIND_MALLOC);
 }
 
 FAST void *calloc_recorded(size_t size)
 {
     struct record_caller caller = record_caller();
-    struct taken taken;
-    enum way way = take(&caller, size, KIND_CALLOC, &taken);
-    if (__builtin_expect(way != WAY_FAST, 0))
-        return way == WAY_KNOWN ? allocate_known(size, KIND_CALLOC, taken.call)
-                                : allocate_otherwise(size, KIND_CALLOC, way);
-    memset(taken.p, 0, size);
-    return finish(&taken);
+    return allocate_fast(&caller, size, KIND_CALLOC);
 }
 
 /* --- freeing ------------------------------------------------------------------------------------------------------- */
 
-/* Who frees, if that is asked for. false: it is not known. */
-ALLOC_INSIDE bool name_freer(struct context *context, const struct record_caller *caller, uint32_t *ret_freer)
+/* The rest of a free, begin() is in force. */
+ALLOC_INSIDE void give_back(const struct alloc_ledgered *found, void *p)
 {
-    *ret_freer = 0;
-    if (!face_state.free_stacks)
-        return true;
-    const struct known_free *free = record_known_free(context, caller);
-    if (__builtin_expect(!free, 0))
-        return false;
-    *ret_freer = free->site;
-    return true;
+    if (__builtin_expect(!alloc_give_ledgered(found, p), 0))
+        settle(found->pool);
+    else if (end())
+        freeze_park_here();
 }
 
 /* A block of the thread's own that is live, and whose free is counted here; or a pool of NULL. */
@@ -245,52 +217,104 @@ ALLOC_INSIDE struct alloc_ledgered find_own(const struct context *context, const
     return found;
 }
 
-/* The rest of a free, begin() is in force. */
-ALLOC_INSIDE void give_back(const struct alloc_ledgered *found, void *p)
+/* Where the stack has to be taken, or the block is none of which most are. What was seen of p before may be otherwise by now:
+ * the walk may have allocated itself, and a wrong program frees it in another thread. */
+static __attribute__((noinline)) ALLOC_FAST_SELDOM void free_anew(void *p, enum release_call call)
 {
-    if (__builtin_expect(!alloc_give_ledgered(found, p), 0))
-        settle(found->pool);
-    else if (end())
-        freeze_park_here();
+    struct record_caller caller = record_caller();
+    struct context *context = context_of_this_thread();
+    begin();
+    uint32_t freer = face_state.free_stacks ? record_capture_free(&caller) : 0;
+    struct alloc_ledgered found = find_own(context, p);
+    if (__builtin_expect(!found.pool || delete_is_mismatch(call, found.entry), 0)) {
+        (void)end();
+        release(p, call);
+        return;
+    }
+    record_free_hot(context, found.entry, p, freer);
+    give_back(&found, p);
 }
+
+/* The rest, where the tally of the block's site lies elsewhere. */
+static __attribute__((noinline)) ALLOC_FAST_SELDOM void free_displaced(void *p, struct context *context,
+                                                                       struct pool *pool, uint32_t freer)
+{
+    struct alloc_ledgered found = alloc_found_ledgered(pool, p);
+    begin();
+    record_free_hot(context, found.entry, p, freer);
+    give_back(&found, p);
+}
+
+/* From begin() to end(). */
+ALLOC_INSIDE void free_from(const struct alloc_ledgered *found, void *p, struct context *context,
+                            uint32_t freer)
+{
+    uint32_t site = ((const struct ledger_entry *)found->entry)->site;
+    struct site_tally *tally = tally_place(&context->tally, site);
+    if (__builtin_expect(tally->site != site, 0)) {
+        free_displaced(p, context, found->pool, freer);
+        return;
+    }
+    record_free_small(context, tally, found->entry, p, freer);
+    give_back(found, p);
+}
+
+/* Of all frees with this hash the first is another; see allocate_other(). begin() is in force. */
+static __attribute__((flatten, noinline)) ALLOC_FAST_SELDOM void free_other(void *p, enum release_call call,
+                                                                            struct context *context,
+                                                                            struct known_bucket *bucket,
+                                                                            uint32_t hash, struct pool *pool)
+{
+    struct record_caller caller = record_caller();
+    const struct known_free *free = record_other_free(context, bucket, hash, &caller);
+    if (__builtin_expect(!free, 0)) {
+        free_anew(p, call);
+        return;
+    }
+    struct alloc_ledgered found = alloc_found_ledgered(pool, p);
+    free_from(&found, p, context, free->site);
+}
+
+/* One of those that most are: recorded by this process, live, and allocated as it is freed. */
+ALLOC_INSIDE bool is_plain_block(const void *entry, enum release_call call)
+{
+    uint32_t differs = record_differs(entry);
+    return call == RELEASE_FREE
+               ? (differs & (RECORD_DIFFERS_LIVE | RECORD_DIFFERS_FLAGS(LEDGER_NEW))) == 0
+               : (differs & (RECORD_DIFFERS_LIVE | 0xffu)) == RECORD_DIFFERS_KIND(KIND_MALLOC);
+}
+
+enum way {
+    WAY_DONE,
+    WAY_ANEW,   /* free_anew() is asked */
+    WAY_REMOTE, /* not a block of this thread's heap */
+    WAY_SLOW,
+};
 
 ALLOC_INSIDE enum way give(const struct record_caller *caller, void *p, enum release_call call)
 {
     struct context *context = plain_context();
     if (__builtin_expect(!context, 0))
         return WAY_SLOW;
-    struct alloc_ledgered found = find_own(context, p);
-    uint32_t freer;
+    struct alloc_ledgered found = alloc_find_ledgered(p);
     if (__builtin_expect(!found.pool, 0))
         return WAY_REMOTE;
-    if (__builtin_expect(delete_is_mismatch(call, found.entry), 0))
-        return WAY_SLOW;
-    begin();
-    if (__builtin_expect(!name_freer(context, caller, &freer), 0)) {
-        back_out();
+    if (__builtin_expect(!is_plain_block(found.entry, call), 0))
         return WAY_ANEW;
-    }
-    record_free_hot(context, found.entry, p, freer);
-    give_back(&found, p);
-    return WAY_FAST;
-}
-
-/* Where the stack has to be taken. What give() has seen of p may be otherwise by now: the walk may have allocated itself, and a
- * wrong program frees it in another thread. */
-static __attribute__((noinline)) ALLOC_FAST_SELDOM void free_anew(void *p, enum release_call call)
-{
-    struct record_caller caller = record_caller();
-    struct context *context = context_of_this_thread();
     begin();
-    uint32_t freer = record_capture_free(&caller);
-    struct alloc_ledgered found = find_own(context, p);
-    if (__builtin_expect(!found.pool, 0)) {
-        back_out();
-        release(p, call);
-        return;
+    uint32_t freer = 0;
+    if (__builtin_expect(face_state.free_stacks, 1)) {
+        uint32_t hash = record_hash(context, caller);
+        struct known_bucket *bucket = record_bucket(&context->free_index, hash);
+        const struct known_free *free = record_first_free(context, bucket, hash, caller);
+        if (__builtin_expect(!free, 0)) {
+            free_other(p, call, context, bucket, hash, found.pool);
+            return WAY_DONE;
+        }
+        freer = free->site;
     }
-    record_free_hot(context, found.entry, p, freer);
-    give_back(&found, p);
+    free_from(&found, p, context, freer);
+    return WAY_DONE;
 }
 
 /* Another thread's block, if it is one. That a third frees it meanwhile shows as its entry is marked. false: nothing was done.
@@ -306,7 +330,7 @@ static __attribute__((noinline)) bool give_remote(const void *frame, void *p, en
     begin();
     uint32_t freer = face_state.free_stacks ? record_capture_free(&caller) : 0;
     if (!record_free(found.entry, p, freer, false)) {
-        back_out();
+        (void)end();
         return false;
     }
     enum alloc_status status = alloc_give_remote_ledgered(&found, p) ? ALLOC_OK : alloc_free(p);
@@ -333,7 +357,7 @@ FAST void free_recorded(void *p)
 {
     struct record_caller caller = record_caller();
     enum way way = give(&caller, p, RELEASE_FREE);
-    if (__builtin_expect(way == WAY_FAST, 1))
+    if (__builtin_expect(way == WAY_DONE, 1))
         return;
     if (way == WAY_ANEW)
         free_anew(p, RELEASE_FREE);
@@ -347,7 +371,7 @@ FAST void delete_recorded(void *p, uintptr_t form, uintptr_t a, uintptr_t b)
 {
     struct record_caller caller = record_caller();
     enum way way = give(&caller, p, RELEASE_DELETE);
-    if (__builtin_expect(way == WAY_FAST, 1))
+    if (__builtin_expect(way == WAY_DONE, 1))
         return;
     if (way == WAY_ANEW)
         free_anew(p, RELEASE_DELETE);
@@ -365,7 +389,7 @@ ALLOC_INSIDE bool rename_block(struct context *context, const struct known_call 
 {
     uint8_t flags = entry->flags & LEDGER_IGNORED;
     tally_freed(&context->tally, entry->site, NULL, ledger_size(entry), record_is_uncounted(entry));
-    return record_block_hot(context, call, entry, p, size, KIND_REALLOC, flags);
+    return record_block_hot(context, call->tally, entry, p, size, KIND_REALLOC, flags);
 }
 
 /* It moved to q, whose entry is `to`. */
@@ -374,7 +398,7 @@ ALLOC_INSIDE bool move_block(struct context *context, const struct known_call *c
 {
     uint8_t flags = entry->flags & LEDGER_IGNORED;
     record_free_hot(context, entry, NULL, call->site);
-    return record_block_hot(context, call, to, q, size, KIND_REALLOC, flags);
+    return record_block_hot(context, call->tally, to, q, size, KIND_REALLOC, flags);
 }
 
 FAST void *realloc_recorded(void *p, size_t size)
@@ -396,17 +420,17 @@ FAST void *realloc_recorded(void *p, size_t size)
             !call || !record_has_tally(call) ||
                 (!stays && (q = alloc_take_ledgered(alloc_size_to_grow(size, capacity), &entry)) == NULL),
             0)) {
-        back_out();
+        (void)end();
         return reallocate(p, size);
     }
     if (stays) {
         if (__builtin_expect(rename_block(context, call, entry, p, size), 0))
-            return tick_and_return(p, call, entry);
+            return tick_and_return(p, call->tally, entry);
         return end() ? parked(p) : p;
     }
     memcpy(q, p, size < capacity ? size : capacity);
     if (__builtin_expect(move_block(context, call, found.entry, entry, q, size), 0))
-        q = tick(q, call, entry);
+        q = tick(q, call->tally, entry);
     forget_vector();
     if (__builtin_expect(!alloc_give_ledgered(&found, p), 0))
         return settle_and_return(found.pool, q);

@@ -16,6 +16,7 @@
 #include <ucontext.h>
 
 #include "tracer/record/capture.h"
+#include "tracer/record/hot.h"
 #include "tracer/record/record.h"
 #include "tracer/record/sites.h"
 
@@ -26,7 +27,7 @@
 /* --- comparing ------------------------------------------------------------------------------------------------ */
 
 /* Counted, not asserted: some comparisons are made in a signal handler. */
-static unsigned compared, quick, freers, disagreements;
+static unsigned compared, quick, freers, known, disagreements;
 static __thread uint32_t depth_seen, end_seen; /* of this thread's last comparison */
 
 struct chain {
@@ -66,11 +67,20 @@ static bool same_from(const struct chain *a, const struct chain *b, uint64_t cal
     return memcmp(a->ips, b->ips + j, count * sizeof(a->ips[0])) == 0;
 }
 
+/* Its site if the stack is known without a walk, or 0. */
+static uint32_t known_site(struct context *context, const struct record_caller *caller)
+{
+    const struct known_call *call = context->epoch == modules_epoch() ? record_known(context, caller) : NULL;
+
+    return call ? call->site : 0;
+}
+
 static NOINLINE void compare(void)
 {
     static __thread struct chain freer, one, other;
     struct context *context = context_get();
     struct record_caller caller = record_caller();
+    uint32_t at_once = known_site(context, &caller);
     uint32_t freer_site = capture_freer(context, &caller);
     uint32_t site = capture_quickly(context, &caller);
 
@@ -78,6 +88,8 @@ static NOINLINE void compare(void)
     if (site == 0)
         return;
     __atomic_add_fetch(&quick, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&known, at_once != 0, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&disagreements, at_once != 0 && at_once != site, __ATOMIC_RELAXED);
     read_chain(site, &one);
     read_chain(capture_in_full(context, DEPTH, false), &other);
     if (!same_from(&one, &other, caller.ip, UINT32_MAX))
@@ -225,6 +237,90 @@ START_TEST(an_outer_return_address_alone_tells_two_stacks)
         outer(i % 3 == 0);
     expect_agreement(200);
     ck_assert_uint_eq(quick, compared);
+}
+END_TEST
+
+/* --- what is known without a walk ------------------------------------------------------------------------------- */
+
+/* One place, at one rsp, that is called from several. */
+static NOINLINE void allocating(void (*call)(void))
+{
+    call();
+    BARRIER();
+}
+
+/* What follows differs, so that the calls are not made one. */
+#define FROM(n)                                                                                              \
+    case n:                                                                                                  \
+        allocating(call);                                                                                    \
+        __asm__ volatile("" : : "i"(n));                                                                     \
+        break;
+
+static NOINLINE void from_one_of(unsigned place, void (*call)(void))
+{
+    switch (place) {
+        FROM(0) FROM(1) FROM(2) FROM(3) FROM(4) FROM(5) FROM(6) FROM(7);
+        FROM(8) FROM(9) FROM(10) FROM(11) FROM(12) FROM(13) FROM(14) FROM(15);
+    default:
+        allocating(call);
+    }
+    BARRIER();
+}
+
+/* Kept: so many calls that were not known. */
+static uint32_t captured(void)
+{
+    return context_get()->call_index.next;
+}
+
+static NOINLINE void take(void)
+{
+    struct record_caller caller = record_caller();
+
+    if (known_site(context_get(), &caller) == 0)
+        (void)capture_quickly(context_get(), &caller);
+}
+
+START_TEST(calls_of_one_place_are_told_apart_by_who_called_it)
+{
+    static uint32_t so_far[1600];
+
+    for (unsigned i = 0; i < 1600; i++) {
+        from_one_of(i * 7 % 16, take);
+        so_far[i] = captured();
+    }
+    ck_assert_uint_gt(so_far[63], 16);
+    ck_assert_uint_eq(so_far[1599], so_far[63]);
+    for (unsigned i = 0; i < 200; i++)
+        from_one_of(i % 16, compare);
+    expect_agreement(200);
+}
+END_TEST
+
+/* More than are kept: the oldest make room, and nobody takes one for another. */
+START_TEST(more_calls_than_are_kept)
+{
+    uint64_t seed = 4000 + (uint64_t)_i;
+
+    printf("seed %llu\n", (unsigned long long)seed);
+    wander_about(seed, 12000);
+    ck_assert(context_get()->call_index.is_full);
+    for (unsigned i = 0; i < 64; i++)
+        from_one_of(i % 16, compare);
+    expect_agreement(12000);
+    ck_assert_uint_gt(known, 40);
+}
+END_TEST
+
+/* A place is forgotten with the code that was there. */
+START_TEST(what_tells_calls_apart_is_forgotten_with_the_modules)
+{
+    for (unsigned i = 0; i < 64; i++)
+        from_one_of(i % 16, compare);
+    record_modules_changed();
+    for (unsigned i = 0; i < 64; i++)
+        from_one_of(i % 16, compare);
+    expect_agreement(128);
 }
 END_TEST
 
@@ -394,6 +490,9 @@ int main(void)
     tcase_add_loop_test(tests, random_programs_have_the_stacks_that_libunwind_finds, 0, 8);
     tcase_add_test(tests, threads_do_not_believe_their_predecessors);
     tcase_add_test(tests, an_outer_return_address_alone_tells_two_stacks);
+    tcase_add_test(tests, calls_of_one_place_are_told_apart_by_who_called_it);
+    tcase_add_loop_test(tests, more_calls_than_are_kept, 0, 3);
+    tcase_add_test(tests, what_tells_calls_apart_is_forgotten_with_the_modules);
     tcase_add_test(tests, frames_that_a_jump_left_are_forgotten);
     tcase_add_test(tests, a_stack_deeper_than_the_limit_is_its_innermost_frames);
     tcase_add_test(tests, down_and_up_across_the_limit);

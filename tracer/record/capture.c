@@ -188,43 +188,58 @@ static inline uint32_t last_site(struct context *context)
     return frame->site;
 }
 
+/* From another call of the same place, if there is one. true: calls of this place have another hash now. */
+static INLINE bool is_told_apart(struct context *context, const struct record_caller *from, uint32_t hash,
+                                 const struct known_call *call)
+{
+    const struct known_bucket *bucket = record_bucket(&context->call_index, hash);
+
+    for (unsigned i = 0; i < KNOWN_SLOTS; i++) {
+        const struct known_call *other = &context->calls[bucket->slot[i] >> 16];
+
+        if ((uint16_t)bucket->slot[i] == (uint16_t)hash && other->ip == from->ip && other->rsp == from->rsp)
+            return capture_tell_apart(context, from, call->words, other->words);
+    }
+    return false;
+}
+
 /* The last stack's inner end, from last[base - 1] inward, as a call that was captured. */
 static INLINE struct known_call *keep_call(struct context *context, const struct record_caller *from,
-                                           uint32_t base)
+                                           uint32_t base, uint32_t *ret_hash)
 {
     const struct last_frame *inner = &context->last[context->last_count - 1],
                             *last = &context->last[base - 1];
-    uint32_t first = last->words_out, count = inner->words_out - first;
+    uint32_t count = inner->words_out - last->words_out;
     if (count > CALL_WORDS || inner->exact)
         return NULL;
-    uint64_t at = record_hash(from) >> (64 - KNOWN_CALLS_LOG);
-    struct known_call *call =
-        &context->calls[capture_way_to_keep(context, &context->call_ways[at]) * KNOWN_CALLS + at];
+    struct known_call *call = &context->calls[capture_next_to_keep(&context->call_index)];
     call->ip = from->ip;
     call->rsp = from->rsp;
     call->rbp = from->rbp;
-    call->outer = context->words + first - 1;
-    call->base = base;
+    call->outer = context->words + last->words_out - 1;
+    call->base = (uint16_t)base;
     call->base_path = last->path;
     call->base_rsp = last->rsp;
     call->base_rbp = last->rbp;
     call->count = (uint8_t)count;
-    call->needs_rbp = inner->needs_rbp;
+    call->flags =
+        (uint8_t)((inner->needs_rbp ? CALL_NEEDS_RBP : 0) | (record_is_from_new(from->ip) ? LEDGER_NEW : 0));
     for (uint32_t i = 0; i < count; i++)
         call->words[i] = context->words[inner->words_out - 1 - i];
     for (uint32_t i = count; i < CALL_WORDS_LEAST; i++)
         call->words[i] = capture_always(context);
-    return call;
+    *ret_hash = record_hash(context, from);
+    return is_told_apart(context, from, *ret_hash, call) ? NULL : call;
 }
 
 /* What was kept leads to this site. */
-static INLINE void settle_call(struct context *context, struct known_call *call, uint32_t site)
+static INLINE void settle_call(struct context *context, struct known_call *call, uint32_t site, uint32_t hash)
 {
     call->site = site;
     call->tally = tally_place(&context->tally, site);
     __builtin_prefetch(call->tally, 1);
     call->version = context->version;
-    capture_way_kept(context->call_ways, KNOWN_CALLS, (size_t)(call - context->calls), call->ip, call->rsp);
+    capture_kept(&context->call_index, (uint32_t)(call - context->calls), hash);
 }
 
 /* There is no more room inward of what is known: then all of it is walked anew, of which no more is kept than is needed. */
@@ -261,11 +276,12 @@ static INLINE uint32_t capture_once(struct context *context, const struct record
         return 0;
     sites_prefetch(context->last[context->last_count - 1].path);
     struct known_call *call = NULL;
+    uint32_t hash = 0;
     if (walk.end == WALK_MET && context->last_count <= LIMIT && !from_library)
-        call = keep_call(context, from, walk.base);
+        call = keep_call(context, from, walk.base, &hash);
     uint32_t site = last_site(context);
     if (call && site != SITE_END_NO_STACK)
-        settle_call(context, call, site);
+        settle_call(context, call, site, hash);
     return site;
 }
 
@@ -328,7 +344,8 @@ uint32_t record_capture_anew(const struct record_caller *from)
 uint32_t record_capture(const struct record_caller *from)
 {
     struct context *context = context_of_this_thread();
-    struct known_call *call = context ? record_known(context, from) : NULL;
+    bool is_fresh = context && context->epoch == modules_epoch();
+    struct known_call *call = is_fresh ? record_known(context, from) : NULL;
 
     if (!call)
         return record_capture_anew(from);

@@ -100,12 +100,26 @@ static INLINE bool keep_way(struct known_free *free, const struct walk *walk)
     return keep_words(free, walk->context, fresh[walk->fresh - 1].words_end, walk->words);
 }
 
-static INLINE struct known_free *keep(const struct walk *walk, const struct record_caller *from)
+/* As with calls (capture.c). */
+static INLINE bool is_told_apart(struct context *context, const struct record_caller *from, uint32_t hash,
+                                 const struct known_free *free)
+{
+    const struct known_bucket *bucket = record_bucket(&context->free_index, hash);
+
+    for (unsigned i = 0; i < KNOWN_SLOTS; i++) {
+        const struct known_free *other = &context->frees[bucket->slot[i] >> 16];
+
+        if ((uint16_t)bucket->slot[i] == (uint16_t)hash && other->ip == from->ip && other->rsp == from->rsp)
+            return capture_tell_apart(context, from, free->words, other->words);
+    }
+    return false;
+}
+
+static INLINE struct known_free *keep(const struct walk *walk, const struct record_caller *from,
+                                      uint32_t *ret_hash)
 {
     struct context *context = walk->context;
-    uint64_t at = record_hash(from) >> (64 - KNOWN_FREES_LOG);
-    struct known_free *free =
-        &context->frees[capture_way_to_keep(context, &context->free_ways[at]) * KNOWN_FREES + at];
+    struct known_free *free = &context->frees[capture_next_to_keep(&context->free_index)];
 
     if (!keep_way(free, walk))
         return NULL;
@@ -114,13 +128,14 @@ static INLINE struct known_free *keep(const struct walk *walk, const struct reco
     free->ip = from->ip;
     free->rsp = from->rsp;
     free->rbp = from->rbp;
-    return free;
+    *ret_hash = record_hash(context, from);
+    return is_told_apart(context, from, *ret_hash, free) ? NULL : free;
 }
 
-static INLINE void settle(struct context *context, struct known_free *free, uint32_t site)
+static INLINE void settle(struct context *context, struct known_free *free, uint32_t site, uint32_t hash)
 {
     free->site = site;
-    capture_way_kept(context->free_ways, KNOWN_FREES, (size_t)(free - context->frees), free->ip, free->rsp);
+    capture_kept(&context->free_index, (uint32_t)(free - context->frees), hash);
 }
 
 static INLINE uint32_t capture_once(struct context *context, const struct record_caller *from)
@@ -134,10 +149,11 @@ static INLINE uint32_t capture_once(struct context *context, const struct record
         return 0;
     uint64_t path = path_of(&walk);
     sites_prefetch(path);
-    struct known_free *free = from_library ? NULL : keep(&walk, from);
+    uint32_t hash = 0;
+    struct known_free *free = from_library ? NULL : keep(&walk, from, &hash);
     uint32_t site = site_of(&walk, path);
     if (free)
-        settle(context, free, site);
+        settle(context, free, site, hash);
     return site;
 }
 

@@ -6,6 +6,14 @@
 #include <errno.h>
 #include <string.h>
 
+static void forget_known(struct known_index *index)
+{
+    if (index->next > 1)
+        memset(index->bucket, 0, sizeof(index->bucket));
+    index->next = 1;
+    index->is_full = false;
+}
+
 COLD bool capture_refresh_now(struct context *context, uint32_t now)
 {
     if (now == 0) {
@@ -14,13 +22,12 @@ COLD bool capture_refresh_now(struct context *context, uint32_t now)
     }
     context->last_count = 0;
     context->low = context->high = 0;
-    if (context->known_kept != 0) {
-        memset(context->call_ways, 0, sizeof(context->call_ways));
-        memset(context->free_ways, 0, sizeof(context->free_ways));
-        context->known_kept = 0;
-    }
+    memset(context->places, 0, sizeof(context->places));
+    forget_known(&context->call_index);
+    forget_known(&context->free_index);
     context->unwinder->forget(context->state, now);
     context->epoch = now;
+    context->plain_epoch = record_is_plain() ? now : NO_EPOCH;
     return true;
 }
 
@@ -46,6 +53,24 @@ COLD bool capture_learn_rule(struct known_rule *known, uint64_t pc, uint32_t epo
     *known =
         (struct known_rule){rules_key(pc, epoch), rule.cfa_offset,
                             rule.rbp_saved ? (int16_t)(rule.rbp_offset / 8) : (int16_t)0, rule.cfa_from_rbp};
+    return true;
+}
+
+COLD bool capture_tell_apart(struct context *context, const struct record_caller *from,
+                             const struct unwind_word *a, const struct unwind_word *b)
+{
+    struct known_place *place = &context->places[from->ip % KNOWN_PLACES];
+    bool from_rbp = context->fresh[0].from_rbp;
+
+    /* rbp, which a frame keeps below its return address, is a place on the stack. */
+    bool is_rbp = record_is_readable(context, a->value) && a->value == b->value && a->at == b->at;
+    a += is_rbp;
+    b += is_rbp;
+    uint64_t out = (a->at - (from_rbp ? from->rbp : from->rsp)) | from_rbp;
+    if (a->at != b->at || a->value == b->value || (place->ip == from->ip && place->out == NOWHERE))
+        return false;
+    place->out = place->ip == from->ip && place->out != out ? NOWHERE : out;
+    place->ip = from->ip;
     return true;
 }
 

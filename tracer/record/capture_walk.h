@@ -53,31 +53,41 @@ static INLINE struct unwind_word capture_always(const struct context *context)
     return (struct unwind_word){(uintptr_t)&context->never, 0};
 }
 
-/* Of the ways the one to be used next, which is no one's from now on until its tag is set: the first that is unused, so that
- * a thread of few calls touches few pages, or any. */
-static INLINE unsigned capture_way_to_keep(struct context *context, struct known_ways *ways)
+/* Where the next call, or free, is to be kept: that place is no one's from now on, until it is found by the hash. */
+static INLINE uint32_t capture_next_to_keep(struct known_index *index)
 {
-    unsigned way = 0;
+    uint32_t next = index->next;
 
-    while (way < KNOWN_WAYS && ways->tag[way] != 0)
-        way++;
-    if (way == KNOWN_WAYS)
-        way = context->known_kept % KNOWN_WAYS;
-    context->known_kept++;
-    ways->tag[way] = 0;
+    if (index->is_full) {
+        struct known_bucket *bucket = &index->bucket[index->bucket_of[next]];
+
+        for (unsigned i = 0; i < KNOWN_SLOTS; i++)
+            if (bucket->slot[i] >> 16 == next)
+                bucket->slot[i] = 0;
+    }
+    index->is_full |= next == KNOWN_COUNT - 1;
+    index->next = next == KNOWN_COUNT - 1 ? 1 : next + 1;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    return way;
+    return next;
 }
 
-/* What was put there, the index-th of all, is found from now on. */
-static INLINE void capture_way_kept(struct known_ways *ways, size_t sets, size_t index, uint64_t ip,
-                                    uint64_t rsp)
+/* What was put there is found from now on, and what was not met for longest no more. */
+static INLINE void capture_kept(struct known_index *index, uint32_t at, uint32_t hash)
 {
-    const struct record_caller from = {.ip = ip, .rsp = rsp};
+    struct known_bucket *bucket = record_bucket(index, hash);
 
+    index->bucket_of[at] = (uint16_t)(hash >> (32 - KNOWN_BUCKETS_LOG));
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    ways[index % sets].tag[index / sets] = record_tag(record_hash(&from));
+    for (unsigned i = KNOWN_SLOTS - 1; i > 0; i--)
+        bucket->slot[i] = bucket->slot[i - 1];
+    bucket->slot[0] = at << 16 | (uint16_t)hash;
 }
+
+/* Two calls, or frees, of one hash and place have these words; the first is of the capture going on. Where it is the nearest
+ * return address by which they differ, that becomes a part of it, so that neither is looked at for the other; what was kept of
+ * the place is then not found any more. false: it is no part. */
+bool capture_tell_apart(struct context *context, const struct record_caller *from,
+                        const struct unwind_word *a, const struct unwind_word *b);
 
 /* --- sites: capture_sites.c ------------------------------------------------------------------------------------ */
 
@@ -118,11 +128,6 @@ struct walk {
     } end;
 };
 
-static inline bool is_readable(const struct context *context, uint64_t address)
-{
-    return address >= context->low && address + 8 <= context->high;
-}
-
 /* One word more led to where the walk is now. There is room for two of each frame. */
 static inline void push_word(struct walk *walk, uint64_t address, uint64_t value)
 {
@@ -146,8 +151,8 @@ static INLINE bool step_here(struct walk *walk)
         return false;
     uint64_t cfa = (rule->cfa_from_rbp ? walk->rbp : walk->rsp) + (uint64_t)(int64_t)rule->cfa_offset;
     uint64_t rbp_at = cfa + (uint64_t)((int64_t)rule->rbp_words * 8);
-    if (__builtin_expect(cfa <= walk->rsp || !is_readable(context, cfa - 8) ||
-                             (rule->rbp_words != 0 && !is_readable(context, rbp_at)),
+    if (__builtin_expect(cfa <= walk->rsp || !record_is_readable(context, cfa - 8) ||
+                             (rule->rbp_words != 0 && !record_is_readable(context, rbp_at)),
                          0))
         return false;
     walk->from_rbp = rule->cfa_from_rbp;

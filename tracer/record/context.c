@@ -71,6 +71,12 @@ static uint32_t claim(void)
     return mine ? mine : 1;
 }
 
+/* What is known of a thread's stack is not known any more. */
+static void begin_anew(struct context *context)
+{
+    context->epoch = context->plain_epoch = NO_EPOCH;
+}
+
 /* Threads that ended by the raw system call gave nothing back. Whoever would need a new context looks for theirs,
  * when there are twice as many as lived the last time (the lock is held). */
 static struct context *collect(uint32_t count)
@@ -84,7 +90,7 @@ static struct context *collect(uint32_t count)
     for (struct context *c = all; c; c = c->next) {
         if (!__atomic_load_n(&c->walking, __ATOMIC_RELAXED) && platform_thread_is_gone(c->in_use)) {
             c->in_use = 0;
-            c->epoch = NO_EPOCH;
+            begin_anew(c);
             found = c;
             gone++;
         }
@@ -152,7 +158,7 @@ static struct context *new_context(void)
     made->words[0] = (struct unwind_word){(uintptr_t)&made->never, 1};
     made->end_words = 1;
     made->version = 1;
-    made->epoch = NO_EPOCH;
+    begin_anew(made);
     made->state = unwinder->new_state(own_block);
     if (!made->state || !tally_start(&made->tally, &made->version))
         return NULL;
@@ -184,8 +190,7 @@ void context_release(void)
     if (!context)
         return;
     context_own = NULL;
-    context->epoch =
-        NO_EPOCH; /* what the backend knows of this thread's stack is not to be believed on another */
+    begin_anew(context); /* what the backend knows, too, is not to be believed on another thread's stack */
     platform_lock(&lock);
     context->in_use = 0;
     platform_unlock(&lock);
@@ -255,7 +260,7 @@ void contexts_fork_child(void)
         c->in_use = c == context_own;
         if (c != context_own)
             c->walking = 0;
-        c->epoch = NO_EPOCH; /* of its own as well: so that it looks whether its trace is due */
+        begin_anew(c); /* of its own as well: so that it looks whether its trace is due */
     }
     __atomic_store_n(&gate, 0, __ATOMIC_SEQ_CST);
 }

@@ -77,19 +77,35 @@ struct known_rule {
     bool cfa_from_rbp;
 };
 
-/* Calls, and frees, of one hash: where they are is seen in one look, without a look at themselves, of which each is a miss of
- * the first cache. 0 is an unused one. Those of one hash lie far apart: a thread that makes few kinds of calls
- * touches few pages. */
-#define KNOWN_WAYS 8u
-struct known_ways {
-    _Alignas(16) uint16_t tag[KNOWN_WAYS];
+/* Frames that calls from different stacks are made in: where they return to is a part of the hash by which those calls, and
+ * frees, are found. No more than a hint: nobody believes it. (With more frames fewer calls are looked at in vain, but all
+ * the hashes cost more than that.) */
+#define KNOWN_PLACES 256u
+struct known_place {
+    uint64_t ip;  /* in the frame; 0: none */
+    uint64_t out; /* bytes from its rsp to the return address; with the lowest bit set, from its rbp */
+};
+#define NOWHERE (1ull << 62) /* out: now here, now there */
+
+/* Where what is known lies, by hash: so each can lie behind the one that was kept before it, and a thread that makes few kinds
+ * of calls touches few pages. What was met last is the first of its bucket. A slot is a tag, 16 bits of the hash, and in the
+ * upper half the number of what is kept, or 0: an empty slot's tag may be that of a call, but nothing is ever kept there. */
+#define KNOWN_BUCKETS_LOG 9u
+#define KNOWN_SLOTS       8u
+#define KNOWN_COUNT       2048u
+struct known_bucket {
+    _Alignas(16) uint32_t slot[KNOWN_SLOTS];
+};
+struct known_index {
+    struct known_bucket bucket[1u << KNOWN_BUCKETS_LOG];
+    uint16_t bucket_of[KNOWN_COUNT];
+    uint32_t next; /* where the next one is kept; 1 where nothing is */
+    bool is_full;  /* something was kept there before */
 };
 
 /* A call that was captured, inward of a frame that may still be on the last stack: where it was made, the words that led from
  * there to that frame, and the site of all of it. */
-#define KNOWN_CALLS_LOG  7u
-#define KNOWN_CALLS      (1u << KNOWN_CALLS_LOG)
-#define CALL_WORDS       10u
+#define CALL_WORDS       11u
 #define CALL_WORDS_LEAST 3u
 struct known_call {
     /* Looked at by every call from there. */
@@ -98,23 +114,21 @@ struct known_call {
     const struct unwind_word *outer; /* of those that led outward from the base, the first */
     struct site_tally *tally;        /* the site's, or where that would be: never NULL */
     uint32_t site;
-    uint32_t base; /* last[base - 1] is the frame that it is inward of */
+    uint16_t base; /* last[base - 1] is the frame that it is inward of */
     uint8_t
         count; /* of words, the innermost first; there are CALL_WORDS_LEAST, if need be such as are always the same */
-    bool needs_rbp; /* rbp is a part of the place */
-    uint16_t unused[3];
+    uint8_t flags; /* LEDGER_NEW: a block's, and CALL_NEEDS_RBP */
     struct unwind_word words[CALL_WORDS];
     /* The base as it was: by that it is known again when the last stack has changed. */
     uint64_t base_path, base_rsp, base_rbp;
-    uint64_t unused_too;
 };
+#define CALL_NEEDS_RBP 0x80u /* rbp is a part of the place */
 _Static_assert(sizeof(struct known_call) == 256, "found by a shift");
+_Static_assert(RECORD_DEPTH_MAX + FRAMES_MORE <= UINT16_MAX, "a base can be told");
 
 /* A free that was captured: the words that led to its nearest callers. They say by themselves that those are as they were,
  * whatever the last stack is by now. */
-#define KNOWN_FREES_LOG  7u
-#define KNOWN_FREES      (1u << KNOWN_FREES_LOG)
-#define FREE_WORDS       13u
+#define FREE_WORDS       14u
 #define FREE_WORDS_LEAST (RECORD_FREE_DEPTH - 1)
 struct known_free {
     uint64_t ip, rsp, rbp; /* of the caller's frame */
@@ -123,7 +137,6 @@ struct known_free {
     bool needs_rbp; /* rbp is a part of the place */
     uint16_t unused;
     struct unwind_word words[FREE_WORDS];
-    uint64_t unused_too[2];
 };
 _Static_assert(sizeof(struct known_free) == 256, "found by a shift");
 
@@ -133,6 +146,7 @@ struct context {
     uint32_t in_use;      /* 0: free; the owner's claim (platform.h), or 1. Under the list's lock */
     uint32_t walking;     /* owner writes, forking thread reads (see above) */
     uint32_t epoch;       /* modules_epoch() the backend's state is good for, or NO_EPOCH; owner only */
+    uint32_t plain_epoch; /* the same, but NO_EPOCH where not every call is a plain one (hot.h); owner only */
     void *state;          /* the backend's; owner only */
     struct module_cache modules;
     uint32_t captures; /* check_stacks counts them */
@@ -154,10 +168,10 @@ struct context {
     /* That led from frame to frame: one that is never so, and from 1 on the outermost frame's, and inward. */
     struct unwind_word *words;
     struct known_rule rules[1u << KNOWN_RULES_LOG];
-    struct known_ways call_ways[KNOWN_CALLS], free_ways[KNOWN_FREES];
-    struct known_call calls[KNOWN_WAYS * KNOWN_CALLS]; /* KNOWN_CALLS of each way */
-    struct known_free frees[KNOWN_WAYS * KNOWN_FREES];
-    uint64_t known_kept; /* both, since they were emptied: which way is next */
+    struct known_place places[KNOWN_PLACES]; /* by the lowest bits of ip */
+    struct known_index call_index, free_index;
+    struct known_call calls[KNOWN_COUNT];
+    struct known_free frees[KNOWN_COUNT];
     /* Of the capture going on: its new frames, innermost first. */
     struct fresh_frame *fresh;
     struct unwind_word *fresh_words;

@@ -47,6 +47,8 @@ bool modules_start(struct record_root *record_root)
 
 void modules_changed(void)
 {
+    if (modules_epoch() == 0)
+        return; /* in a child that was forked unseen everything is looked at anew, as soon as that is seen */
     uint32_t now = __atomic_add_fetch(modules_epoch_now, 1, __ATOMIC_RELEASE);
     __atomic_store_n(&epoch_kept, now, __ATOMIC_RELAXED);
 }

@@ -186,6 +186,16 @@ void record_pause(bool paused)
     __atomic_store_n(&record_hot.paused, paused, __ATOMIC_RELAXED);
     /* Blocks that were not recorded are still freed: it stays so. */
     __atomic_store_n(&record_hot.selective, true, __ATOMIC_RELAXED);
+    modules_changed(); /* so that all contexts see it */
+}
+
+uintptr_t record_new_start, record_new_size;
+
+void record_operator_new(uintptr_t start, uintptr_t size)
+{
+    record_new_start = start;
+    __atomic_store_n(&record_new_size, size, __ATOMIC_RELEASE);
+    modules_changed(); /* calls that are known were not asked whether they are from there */
 }
 
 void record_missed(void)

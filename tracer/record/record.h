@@ -131,6 +131,15 @@ void record_thread_exit(void); /* gives back the calling thread's capture stack 
  * given back. false: it held a lock of the recorder's, and must not call it again. */
 bool record_thread_abandoned(void);
 
+/* libstdc++'s operator new, so many bytes; 0: there is none. The blocks it allocates are marked (LEDGER_NEW). Set once. */
+extern uintptr_t record_new_start __attribute__((visibility("hidden")));
+extern uintptr_t record_new_size __attribute__((visibility("hidden")));
+void record_operator_new(uintptr_t start, uintptr_t size);
+static inline bool record_is_from_new(uint64_t ip)
+{
+    return ip - record_new_start - 1 < record_new_size;
+}
+
 /* Stacks that check_stacks compared, and how many of them were not what a whole walk finds. */
 void record_checked(uint64_t *ret_checks, uint64_t *ret_mismatches);
 

@@ -98,6 +98,16 @@ static inline void tally_allocated(struct tally *tally, uint32_t site, const voi
     tally_add(&tally->shared->allocations, 1);
 }
 
+static inline void tally_freed_here(struct tally *tally, struct site_tally *of, const void *p, size_t size)
+{
+    tally_add(&of->freed_bytes, size);
+    tally_add(&of->frees, 1);
+    if (tally->newest == p) {
+        tally->newest = tally;
+        tally_add(&of->temporary, 1);
+    }
+}
+
 static inline void tally_freed(struct tally *tally, uint32_t site, const void *p, size_t size, bool uncounted)
 {
     struct site_tally *of = __builtin_expect(uncounted, 0) ? NULL : tally_of(tally, site);
@@ -106,12 +116,7 @@ static inline void tally_freed(struct tally *tally, uint32_t site, const void *p
         tally_add(&tally->shared->frees, 1);
         return;
     }
-    tally_add(&of->freed_bytes, size);
-    tally_add(&of->frees, 1);
-    if (tally->newest == p) {
-        tally->newest = tally;
-        tally_add(&of->temporary, 1);
-    }
+    tally_freed_here(tally, of, p, size);
 }
 
 #endif
