@@ -35,14 +35,18 @@ static void many_pairs(void)
         one_pair();
 }
 
+/* What follows the two calls differs, or the compiler makes them one, and all sites. */
 static __attribute__((noinline)) int descend(unsigned depth, uint32_t way, void (*leaf)(void))
 {
-    if (depth == 0)
+    if (depth == 0) {
         leaf();
-    else if (way & 1)
+    } else if (way & 1) {
         (void)descend(depth - 1, way >> 1, leaf);
-    else
+        __asm__ volatile("" : : "i"(1));
+    } else {
         (void)descend(depth - 1, way >> 1, leaf);
+        __asm__ volatile("" : : "i"(2));
+    }
     BARRIER();
     return (int)depth;
 }
