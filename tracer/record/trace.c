@@ -17,6 +17,7 @@
 #define SIZE_LEAST      ((size_t)1 << 20)
 #define ADDRESSES_SHARE 32u /* of RLIMIT_AS */
 #define POPULATED       ((size_t)64 << 10)
+#define ROOM_AT_THE_END ((size_t)256 << 10) /* a process that ends may still allocate */
 #define NAMES_TRIED     100u
 #define PATH_SIZE       4096u
 
@@ -32,6 +33,9 @@ static char pattern[PATH_SIZE], path[PATH_SIZE + 16];
 static uint64_t populated; /* bytes from the start whose disk space is there. Any thread, only ever larger */
 static bool due;           /* in a forked child; see trace.h */
 static bool has_file;      /* `path` is this process's */
+static dev_t device;       /* which file that is: it may have been moved since, and another be there */
+static ino_t inode;
+static size_t mapped_size; /* header.size, but for a process that ends */
 
 struct record_root *trace_root(void)
 {
@@ -108,6 +112,31 @@ static void forget(int fd)
     syscall(SYS_close, fd);
 }
 
+static void remember(int fd)
+{
+    struct stat file;
+
+    has_file = true;
+    if (fstat(fd, &file) == 0) {
+        device = file.st_dev;
+        inode = file.st_ino;
+    }
+}
+
+/* false: it stays as it is. */
+static bool resize(size_t size)
+{
+    struct stat file;
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+    if (fd < 0)
+        return false;
+    bool done = fstat(fd, &file) == 0 && file.st_dev == device && file.st_ino == inode &&
+                limited(size, RLIMIT_FSIZE, 1) >= size && syscall(SYS_ftruncate, fd, size) == 0;
+    syscall(SYS_close, fd);
+    return done;
+}
+
 static void fill_header(size_t size)
 {
     struct trace_header *header = &page->header;
@@ -165,9 +194,10 @@ bool trace_start(const char *text, const char **ret_why)
         forget(fd);
         return false;
     }
+    remember(fd);
     syscall(SYS_close, fd);
     page = mapped;
-    has_file = true;
+    mapped_size = size;
     populated = POPULATED;
     page->header.used = PLATFORM_PAGE;
     page->root = private_root;
@@ -199,8 +229,8 @@ void *trace_take(size_t size)
     size = (size + 63) & ~(size_t)63;
     if (!page)
         return platform_map_metadata_dense(size);
-    uint64_t start = __atomic_fetch_add(&page->header.used, size, __ATOMIC_RELAXED);
-    if (start + size <= page->header.size && have_space(start + size))
+    uint64_t start = __atomic_fetch_add(&page->header.used, size, __ATOMIC_SEQ_CST);
+    if (start + size <= __atomic_load_n(&page->header.size, __ATOMIC_SEQ_CST) && have_space(start + size))
         return (char *)page + start;
     __atomic_fetch_add(&page->header.missed, size, __ATOMIC_RELAXED);
     return platform_map_metadata_dense(size);
@@ -224,6 +254,27 @@ void trace_give(void *p, size_t size)
         (void)platform_purge((void *)start, end - start);
 }
 
+/* The file becomes no longer than what is used of it, and some room: who copies a hole of 256 MiB may write zeros. Who takes
+ * more meanwhile adds to `used` before it looks at `size`, and here it is the other way round: one of them sees the other. */
+static void trim(void)
+{
+    uint64_t used = __atomic_load_n(&page->header.used, __ATOMIC_SEQ_CST), size = page->header.size;
+    uint64_t enough = (used + ROOM_AT_THE_END) & ~(uint64_t)(PLATFORM_PAGE - 1);
+
+    if (enough >= size)
+        return;
+    __atomic_store_n(&page->header.size, enough, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&page->header.used, __ATOMIC_SEQ_CST) > enough || !resize(enough))
+        __atomic_store_n(&page->header.size, size, __ATOMIC_SEQ_CST);
+}
+
+/* The process goes on: there is as much room as before. What was claimed on the disk ended where the file did, or before. */
+static void untrim(void)
+{
+    if (page->header.size != mapped_size && resize(mapped_size))
+        __atomic_store_n(&page->header.size, mapped_size, __ATOMIC_SEQ_CST);
+}
+
 /* --- the end, and children ----------------------------------------------------------------------------------- */
 
 void trace_end(enum record_ending ending, bool keep)
@@ -238,6 +289,10 @@ void trace_end(enum record_ending ending, bool keep)
                      __ATOMIC_RELEASE);
     if (!keep && ending == RECORD_ENDS)
         syscall(SYS_unlinkat, AT_FDCWD, path, 0);
+    else if (ending == RECORD_GOES_ON)
+        untrim();
+    else
+        trim();
 }
 
 /* What was claimed on the disk, and taken. */
@@ -285,8 +340,8 @@ void trace_begin_own(void)
     int fd = allowed ? create() : -1;
     if (fd >= 0 && write_all(fd, (const char *)page, used) && syscall(SYS_ftruncate, fd, size) == 0 &&
         platform_remap_file(page, size, fd)) {
+        remember(fd);
         syscall(SYS_close, fd);
-        has_file = true;
         /* The rest of what was claimed is a hole of the new file. */
         __atomic_store_n(&populated, used & ~(uint64_t)(PLATFORM_PAGE - 1), __ATOMIC_RELEASE);
     } else if (fd >= 0) {
