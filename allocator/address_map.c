@@ -6,9 +6,11 @@
 
 struct map_leaf *alloc_map[1u << MAP_ROOT_BITS];
 
+/* Another thread may have put the leaf there, on the emergency path without the lock. */
 static uintptr_t *map_place(uintptr_t granule)
 {
-    return &alloc_map[granule >> MAP_LEAF_BITS]->entry[granule & ((1u << MAP_LEAF_BITS) - 1)];
+    struct map_leaf *leaf = load_acquire(&alloc_map[granule >> MAP_LEAF_BITS]);
+    return &leaf->entry[granule & ((1u << MAP_LEAF_BITS) - 1)];
 }
 
 /* All leaves first, so that a failure leaves the map as it was. */
@@ -17,7 +19,7 @@ static bool map_grow(uintptr_t first, uintptr_t last)
     if (first == 0 || last >= MAP_GRANULES)
         return false;
     for (uintptr_t root = first >> MAP_LEAF_BITS; root <= last >> MAP_LEAF_BITS; root++) {
-        if (alloc_map[root] != NULL)
+        if (load_acquire(&alloc_map[root]) != NULL)
             continue;
         struct map_leaf *leaf = platform_map_metadata(sizeof *leaf);
         if (leaf == NULL)

@@ -138,7 +138,7 @@ static void count_granule(uintptr_t granule, uintptr_t entry, struct alloc_stats
 static void count_map(struct alloc_stats *stats)
 {
     for (uintptr_t root = 0; root < 1u << MAP_ROOT_BITS; root++) {
-        const struct map_leaf *leaf = alloc_map[root];
+        const struct map_leaf *leaf = load_acquire(&alloc_map[root]);
         if (leaf == NULL)
             continue;
         for (uintptr_t i = 0; i < 1u << MAP_LEAF_BITS; i++)
