@@ -22,26 +22,27 @@ void capture_start(const struct code_object *library)
 
 static INLINE bool is_same_frame(const struct last_frame *last, const struct walk *walk)
 {
-    return last->rsp == walk->rsp && last->ip == walk->ip && last->exact == walk->exact &&
+    return last->rsp == walk->rsp && last->ip == walk->ip && last->exact == (walk->state & FRAME_EXACT) &&
            (!last->needs_rbp || last->rbp == walk->rbp);
 }
 
-/* How many words, words[0] among them, led to frame `at - 1` of the last stack and all outer ones; to none: that it ended. */
-static inline uint32_t words_to(const struct context *context, uint32_t at)
+/* Up to which of the words, words[0] among them, they led to frame `at - 1` of the last stack and all outer ones; to none: that
+ * it ended. */
+static inline const struct unwind_word *words_to(const struct context *context, uint32_t at)
 {
     return at > 0 ? context->last[at - 1].words_end : context->end_words;
 }
 
 /* From the frame last[base - 1] outward: the words that led to the next `most` frames, or all, are as they were. Otherwise
- * false, and *ret_rest is how many outermost frames may still be met: the one that the word led to, too, for its place may
- * be reached by other words. */
+ * false, and **ret_passed is not: what may still be met are frames outside of that, and the one that the word led to,
+ * for its place may be reached by other words. */
 static INLINE bool is_unchanged(const struct context *context, uint32_t base, uint32_t most,
-                                uint32_t *ret_rest)
+                                const struct unwind_word **ret_passed)
 {
-    const struct unwind_word *word = context->words + words_to(context, base - 1) - 1, *end = context->words;
+    const struct unwind_word *word = words_to(context, base - 1) - 1, *end = context->words;
 
     if (__builtin_expect(base > most + 1, 0)) {
-        end += context->last[base - most - 2].words_end - 1;
+        end = context->last[base - most - 2].words_end - 1;
         while (word != end && stack_word_at(word->at) == word->value)
             word--;
     } else {
@@ -50,9 +51,7 @@ static INLINE bool is_unchanged(const struct context *context, uint32_t base, ui
     }
     if (__builtin_expect(word == end, 1))
         return true;
-    while (base > 1 && context->words + context->last[base - 2].words_end > word)
-        base--;
-    *ret_rest = base;
+    *ret_passed = word;
     return false;
 }
 
@@ -60,117 +59,117 @@ static INLINE bool is_unchanged(const struct context *context, uint32_t base, ui
 static INLINE void walk_to_known(struct walk *walk)
 {
     struct context *context = walk->context;
-    uint32_t rest = context->last_count, limit = LIMIT;
-    bool plain_way = true;
+    const struct last_frame *none = context->last - 1, *met = none + context->last_count;
+    struct fresh_frame *frame = context->fresh;
+    uint32_t limit = LIMIT;
+    const struct fresh_frame *enough = frame + limit + FRAMES_AT_ONCE;
+    const struct unwind_word *passed = context->words + context->words_max;
 
     while (walk->end == WALK_GOES_ON) {
-        while (rest > 0 && context->last[rest - 1].rsp < walk->rsp)
-            rest--;
-        if (rest > 0 && is_same_frame(&context->last[rest - 1], walk)) {
-            walk->base = rest;
+        if (__builtin_expect(walk->ip == 0, 0)) {
+            walk->end = WALK_LAST;
+            break;
+        }
+        while (met != none && met->rsp < walk->rsp)
+            met--;
+        if (met != none && met->words_out <= passed && is_same_frame(met, walk)) {
+            uint32_t base = (uint32_t)(met - none), fresh = (uint32_t)(frame - context->fresh);
             /* One more than is shown: it tells that there are more. */
-            if (walk->fresh <= limit && context->last_is_cut && walk->fresh + rest <= limit) {
-                rest = 0;
-            } else if (is_unchanged(context, rest, limit > walk->fresh ? limit - walk->fresh : 0, &rest)) {
+            if (fresh <= limit && context->last_is_cut && fresh + base <= limit) {
+                met = none;
+            } else if (is_unchanged(context, base, limit > fresh ? limit - fresh : 0, &passed)) {
+                walk->base = base;
                 walk->end = WALK_MET;
                 break;
             }
         }
-        if (walk->fresh == limit + FRAMES_AT_ONCE) {
+        if (frame == enough) {
             walk->end = WALK_CUT;
             break;
         }
-        struct fresh_frame *frame = &context->fresh[walk->fresh++];
-        frame->ip = walk->ip;
-        frame->rsp = walk->rsp;
-        frame->rbp = walk->rbp;
-        frame->words_end = walk->words;
-        frame->exact = walk->exact;
-        frame->plain_way = plain_way;
-        step(walk);
-        plain_way = walk->plain;
-        frame->from_rbp = walk->from_rbp;
-        frame->keeps_rbp = walk->keeps_rbp;
+        step_from(frame++, walk);
     }
+    walk->fresh = (uint32_t)(frame - context->fresh);
 }
 
 /* --- keeping ------------------------------------------------------------------------------------------------- */
+
+/* The words that led to where the walk came to, outward of all its new frames. */
+static INLINE const struct unwind_word *put_words_there(const struct walk *walk, const struct unwind_word *at,
+                                                        bool needs_rbp)
+{
+    struct context *context = walk->context;
+    struct fresh_frame there;
+
+    capture_came_to(&there, walk);
+    return capture_put_words(context->words + (at - context->words), context, &there,
+                             FRAME_WORDS(context->fresh[walk->fresh - 1].state), needs_rbp);
+}
 
 /* Where the stack ended, and the words that said so: a return address of 0 may be another the next time. */
 static INLINE enum site_end note_end(const struct walk *walk)
 {
     struct context *context = walk->context;
 
-    context->end_words = 1;
+    context->end_words = context->words + 1;
     context->last_is_cut = walk->end == WALK_CUT;
     if (context->last_is_cut)
         return SITE_END_CUT;
-    for (uint32_t i = context->fresh[walk->fresh - 1].words_end; i < walk->words; i++)
-        context->words[context->end_words++] = context->fresh_words[i];
+    context->end_words = put_words_there(walk, context->end_words, false);
     return walk->end == WALK_LAST ? SITE_END_COMPLETE : SITE_END_NO_INFO;
 }
 
-/* The words from..to led to a frame, and move to those of the last walk; what only told rbp, where it is needed. */
-static inline uint32_t keep_words(struct context *context, uint32_t from, uint32_t to, uint32_t end,
-                                  bool but_rbp)
+/* There is room for the words of so many frames, two each, and of those that were read one by one. */
+static INLINE bool has_room(const struct walk *walk, const struct unwind_word *from)
 {
-    if (but_rbp && to - from == 2)
-        to--;
-    while (from < to && end < context->words_max)
-        context->words[end++] = context->fresh_words[from++];
-    return end;
-}
+    const struct context *context = walk->context;
 
-/* The base, which is a frame that was there, was reached in a new way. Returns the words in use. */
-static INLINE uint32_t keep_base(const struct walk *walk, bool plain_way)
-{
-    struct context *context = walk->context;
-    struct last_frame *base = &context->last[walk->base - 1];
-    uint32_t from = context->fresh[walk->fresh - 1].words_end;
-
-    base->words_end = keep_words(context, from, walk->words, words_to(context, walk->base - 1),
-                                 plain_way && !base->needs_rbp);
-    return base->words_end;
+    return from + 2 * (walk->fresh + 1) + FRAME_WORDS(walk->state) <= context->words + context->words_max;
 }
 
 /* The walk's new frames become the last stack's. */
 static INLINE void keep(const struct walk *walk)
 {
     struct context *context = walk->context;
-    uint32_t count = walk->end == WALK_MET ? walk->base : 0, words;
+    uint32_t count = walk->end == WALK_MET ? walk->base : 0;
+    struct last_frame *last = context->last + count;
+    const struct fresh_frame *frame = context->fresh + walk->fresh;
     uint64_t path;
     bool needs;
 
+    if (__builtin_expect(!has_room(walk, count > 0 ? words_to(context, count - 1) : context->words + 1), 0))
+        return;
     if (count > 0) {
-        words = keep_base(walk, walk->plain);
-        path = context->last[count - 1].path;
-        needs = context->last[count - 1].needs_rbp;
+        /* The base, which is a frame that was there, was reached in a new way. */
+        last[-1].words_end = put_words_there(walk, words_to(context, count - 1), last[-1].needs_rbp);
+        path = last[-1].path;
+        needs = last[-1].needs_rbp;
     } else {
         context->end = note_end(walk);
-        words = context->end_words;
         path = sites_path_of_end(context->end);
         needs = false;
     }
-    for (uint32_t i = walk->fresh; i-- > 0; count++) {
-        const struct fresh_frame *frame = &context->fresh[i];
-        struct last_frame *last = &context->last[count];
-
-        needs = frame->from_rbp || (needs && frame->keeps_rbp);
-        path = sites_path(path, frame->ip + frame->exact);
+    struct unwind_word *word = context->words + (words_to(context, count) - context->words);
+    do {
+        frame--;
+        uint64_t state = frame->state;
+        needs = (state & FRAME_FROM_RBP) != 0 || (needs && (state & FRAME_KEEPS_RBP) != 0);
+        path = sites_path(path, frame->ip + (state & FRAME_EXACT));
         last->ip = frame->ip;
         last->rsp = frame->rsp;
         last->rbp = frame->rbp;
         last->path = path;
         last->site = 0;
-        last->words_out = words;
-        words = keep_words(context, i > 0 ? context->fresh[i - 1].words_end : 0, frame->words_end, words,
-                           frame->plain_way && !needs);
-        last->words_end = words;
-        last->exact = frame->exact;
+        last->words_out = word;
+        word = capture_put_words(word, context, frame,
+                                 frame != context->fresh ? FRAME_WORDS(frame[-1].state) : 0, needs);
+        last->words_end = word;
+        last->exact = state & FRAME_EXACT;
         last->needs_rbp = needs;
-    }
+        last++;
+    } while (frame != context->fresh);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    context->last_count = words < context->words_max ? count : 0;
+    context->last_count = (uint32_t)(last - context->last);
 }
 
 /* The site of the last stack. */
@@ -209,14 +208,14 @@ static INLINE struct known_call *keep_call(struct context *context, const struct
 {
     const struct last_frame *inner = &context->last[context->last_count - 1],
                             *last = &context->last[base - 1];
-    uint32_t count = inner->words_out - last->words_out;
+    size_t count = (size_t)(inner->words_out - last->words_out);
     if (count > CALL_WORDS || inner->exact)
         return NULL;
     struct known_call *call = &context->calls[capture_next_to_keep(&context->call_index)];
     call->ip = from->ip;
     call->rsp = from->rsp;
     call->rbp = from->rbp;
-    call->outer = context->words + last->words_out - 1;
+    call->outer = last->words_out - 1;
     call->base = (uint16_t)base;
     call->base_path = last->path;
     call->base_rsp = last->rsp;
@@ -224,9 +223,9 @@ static INLINE struct known_call *keep_call(struct context *context, const struct
     call->count = (uint8_t)count;
     call->flags =
         (uint8_t)((inner->needs_rbp ? CALL_NEEDS_RBP : 0) | (record_is_from_new(from->ip) ? LEDGER_NEW : 0));
-    for (uint32_t i = 0; i < count; i++)
-        call->words[i] = context->words[inner->words_out - 1 - i];
-    for (uint32_t i = count; i < CALL_WORDS_LEAST; i++)
+    for (size_t i = 0; i < count; i++)
+        call->words[i] = inner->words_out[-1 - (ptrdiff_t)i];
+    for (size_t i = count; i < CALL_WORDS_LEAST; i++)
         call->words[i] = capture_always(context);
     *ret_hash = record_hash(context, from);
     return is_told_apart(context, from, *ret_hash, call) ? NULL : call;

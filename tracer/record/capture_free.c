@@ -6,24 +6,20 @@
 
 static INLINE void walk_few(struct walk *walk)
 {
-    bool plain_way = true;
+    struct fresh_frame *frame = walk->context->fresh;
 
     while (walk->end == WALK_GOES_ON) {
-        struct fresh_frame *frame = &walk->context->fresh[walk->fresh++];
-
-        frame->ip = walk->ip;
-        frame->words_end = walk->words;
-        frame->exact = walk->exact;
-        frame->plain_way = plain_way;
-        frame->from_rbp = frame->keeps_rbp = false;
+        if (__builtin_expect(walk->ip == 0, 0)) {
+            walk->end = WALK_LAST;
+            return;
+        }
+        walk->fresh++;
         if (walk->fresh == RECORD_FREE_DEPTH) {
+            capture_came_to(frame, walk);
             walk->end = WALK_CUT;
             return;
         }
-        step(walk);
-        plain_way = walk->plain;
-        frame->from_rbp = walk->from_rbp;
-        frame->keeps_rbp = walk->keeps_rbp;
+        step_from(frame++, walk);
     }
 }
 
@@ -33,7 +29,7 @@ static COLD uint32_t make_site(struct context *context, uint32_t count, uint64_t
     struct capture_home home = {.end = 0};
 
     while (count-- > 0 && site != SITE_END_NO_STACK) {
-        uint64_t ip = context->fresh[count].ip + context->fresh[count].exact;
+        uint64_t ip = context->fresh[count].ip + (context->fresh[count].state & FRAME_EXACT);
 
         path = sites_path(path, ip);
         site = capture_site_of(context, &home, path, ip, site);
@@ -54,7 +50,7 @@ static INLINE uint64_t path_of(const struct walk *walk)
     uint64_t path = sites_path_of_end(end_of(walk));
 
     for (uint32_t i = walk->fresh; i-- > 0;)
-        path = sites_path(path, fresh[i].ip + fresh[i].exact);
+        path = sites_path(path, fresh[i].ip + (fresh[i].state & FRAME_EXACT));
     return path;
 }
 
@@ -66,15 +62,17 @@ static INLINE uint32_t site_of(const struct walk *walk, uint64_t path)
                : make_site(walk->context, walk->fresh, sites_path_of_end(end), end);
 }
 
-/* The words from..to become the free's next ones. false: there is no room. */
-static INLINE bool keep_words(struct known_free *free, const struct context *context, uint32_t from,
-                              uint32_t to)
+/* The words that led to `frame`, those of them that were read one by one beginning with `from`, become the free's next ones.
+ * false: there is no room. */
+static INLINE bool keep_words(struct known_free *free, const struct context *context,
+                              const struct fresh_frame *frame, uint32_t from, bool needs_rbp)
 {
-    while (from < to) {
-        if (free->count == FREE_WORDS)
-            return false;
-        free->words[free->count++] = context->fresh_words[from++];
-    }
+    uint32_t count = (frame->state & FRAME_PLAIN) != 0 ? 2 : FRAME_WORDS(frame->state) - from;
+    struct unwind_word *word = &free->words[free->count];
+
+    if (free->count + count > FREE_WORDS)
+        return false;
+    free->count = (uint8_t)(capture_put_words(word, context, frame, from, needs_rbp) - free->words);
     return true;
 }
 
@@ -84,20 +82,21 @@ static INLINE bool keep_way(struct known_free *free, const struct walk *walk)
     const struct fresh_frame *fresh = walk->context->fresh;
     bool needs[RECORD_FREE_DEPTH];
 
-    needs[walk->fresh - 1] = fresh[walk->fresh - 1].from_rbp;
+    needs[walk->fresh - 1] = (fresh[walk->fresh - 1].state & FRAME_FROM_RBP) != 0;
     for (uint32_t i = walk->fresh - 1; i-- > 0;)
-        needs[i] = fresh[i].from_rbp || (needs[i + 1] && fresh[i].keeps_rbp);
+        needs[i] = (fresh[i].state & FRAME_FROM_RBP) != 0 ||
+                   (needs[i + 1] && (fresh[i].state & FRAME_KEEPS_RBP) != 0);
     free->needs_rbp = needs[0];
     free->count = 0;
     for (uint32_t i = 1; i < walk->fresh; i++) {
-        uint32_t from = fresh[i - 1].words_end, to = fresh[i].words_end;
-
-        if (fresh[i].plain_way && !needs[i] && to - from == 2)
-            to--;
-        if (!keep_words(free, walk->context, from, to))
+        if (!keep_words(free, walk->context, &fresh[i], FRAME_WORDS(fresh[i - 1].state), needs[i]))
             return false;
     }
-    return keep_words(free, walk->context, fresh[walk->fresh - 1].words_end, walk->words);
+    if (walk->end == WALK_CUT)
+        return true;
+    struct fresh_frame end;
+    capture_came_to(&end, walk);
+    return keep_words(free, walk->context, &end, FRAME_WORDS(fresh[walk->fresh - 1].state), false);
 }
 
 /* As with calls (capture.c). */

@@ -22,6 +22,9 @@ COLD bool capture_refresh_now(struct context *context, uint32_t now)
     }
     context->last_count = 0;
     context->low = context->high = 0;
+    if (context->has_rules)
+        memset(context->rules, 0, sizeof(context->rules));
+    context->has_rules = false;
     memset(context->places, 0, sizeof(context->places));
     forget_known(&context->call_index);
     forget_known(&context->free_index);
@@ -43,16 +46,17 @@ uint32_t capture_module_of(struct context *context, struct capture_home *home, u
     return home->module;
 }
 
-COLD bool capture_learn_rule(struct known_rule *known, uint64_t pc, uint32_t epoch)
+COLD bool capture_learn_rule(struct context *context, struct known_rule *known, uint64_t pc)
 {
-    struct rule rule = rules_get(pc, epoch);
+    struct rule rule = rules_get(pc, context->epoch);
 
     if (rule.kind != RULE_PLAIN || rule.rbp_offset % 8 != 0 || (rule.rbp_saved && rule.rbp_offset == 0) ||
         rule.rbp_offset / 8 > INT16_MAX || rule.rbp_offset / 8 < INT16_MIN)
         return false;
-    *known =
-        (struct known_rule){rules_key(pc, epoch), rule.cfa_offset,
-                            rule.rbp_saved ? (int16_t)(rule.rbp_offset / 8) : (int16_t)0, rule.cfa_from_rbp};
+    context->has_rules = true;
+    *known = (struct known_rule){
+        pc, rule.cfa_offset, rule.rbp_saved ? (int16_t)(rule.rbp_offset / 8) : (int16_t)0,
+        (uint16_t)((rule.cfa_from_rbp ? FRAME_FROM_RBP : 0) | (rule.rbp_saved ? 0 : FRAME_KEEPS_RBP))};
     return true;
 }
 
@@ -60,7 +64,7 @@ COLD bool capture_tell_apart(struct context *context, const struct record_caller
                              const struct unwind_word *a, const struct unwind_word *b)
 {
     struct known_place *place = &context->places[from->ip % KNOWN_PLACES];
-    bool from_rbp = context->fresh[0].from_rbp;
+    bool from_rbp = (context->fresh[0].state & FRAME_FROM_RBP) != 0;
 
     /* rbp, which a frame keeps below its return address, is a place on the stack. */
     bool is_rbp = record_is_readable(context, a->value) && a->value == b->value && a->at == b->at;
@@ -128,16 +132,24 @@ static bool read_rule(struct context *context, uint64_t ip, uint64_t pc)
     return true;
 }
 
+/* One word more led to where the walk is now. */
+static void push_word(struct walk *walk, uint64_t address, uint64_t value)
+{
+    walk->context->fresh_words[FRAME_WORDS(walk->state)] = (struct unwind_word){address, value};
+    walk->state += FRAME_ONE_WORD;
+}
+
 COLD void capture_step_anyhow(struct walk *walk)
 {
     struct context *context = walk->context;
-    struct unwind_place at = {walk->ip, walk->rsp, walk->rbp, walk->exact};
+    bool exact = walk->state & FRAME_EXACT;
+    struct unwind_place at = {walk->ip, walk->rsp, walk->rbp, exact};
     struct step_call call = {.context = context, .at = &at};
-    uint64_t pc = walk->ip - !walk->exact;
+    uint64_t pc = walk->ip - !exact;
     int saved = errno;
 
-    if (rules_get(pc, context->epoch).kind == RULE_UNKNOWN &&
-        read_rule(context, walk->ip + walk->exact, pc) && step_here(walk))
+    if (rules_get(pc, context->epoch).kind == RULE_UNKNOWN && read_rule(context, walk->ip + exact, pc) &&
+        step_here(walk))
         return;
     step_apart(&call);
     errno = saved;
@@ -146,12 +158,12 @@ COLD void capture_step_anyhow(struct walk *walk)
     walk->ip = at.ip;
     walk->rsp = at.rsp;
     walk->rbp = at.rbp;
-    walk->exact = at.exact;
+    walk->state = (walk->state & ~(uint64_t)(FRAME_EXACT | FRAME_PLAIN)) | at.exact;
     walk->end = end_of(call.result);
-    walk->plain = walk->keeps_rbp = false;
-    walk->from_rbp = depends_on_rbp(rules_get(pc, context->epoch).kind, call.result);
+    walk->left = depends_on_rbp(rules_get(pc, context->epoch).kind, call.result) ? FRAME_FROM_RBP : 0;
     const struct unwind_reads *reads = &call.reads;
-    if (walk->words + UNWIND_READS + 2 * (context->frames_max - walk->fresh) > context->words_max)
+    if (FRAME_WORDS(walk->state) + UNWIND_READS + 2 * (context->frames_max - walk->fresh) >
+        context->words_max)
         walk->end = WALK_FAILED;
     else if (reads->count > UNWIND_READS)
         push_word(walk, (uintptr_t)&context->never, 1);
@@ -167,7 +179,7 @@ COLD void capture_leave_library(struct walk *walk)
             return;
         if (!step_here(walk))
             capture_step_anyhow(walk);
-        walk->words = 0;
+        walk->state &= FRAME_EXACT;
     }
     walk->end = WALK_FAILED;
 }

@@ -110,14 +110,12 @@ uint32_t capture_cut_site(struct context *context);
 /* Flat, and only ever handed on as a copy, made field by field: so all of it can stay in registers. */
 struct walk {
     struct context *context;
-    uint64_t ip, rsp, rbp; /* where it is */
-    bool exact;
-    bool plain;     /* the last step was made here, by a plain rule */
-    bool from_rbp;  /* it began with rbp */
-    bool keeps_rbp; /* it left rbp as it was */
+    uint64_t ip, rsp, rbp; /* where it is; ip is 0 past the outermost frame */
+    uint64_t rbp_at;       /* as in a fresh_frame */
+    uint64_t state;        /* FRAME_EXACT, FRAME_PLAIN, words of context->fresh_words in use */
+    uint64_t left;  /* FRAME_FROM_RBP, FRAME_KEEPS_RBP: of the last step, so of the frame that it left */
     uint32_t base;  /* outermost frames of `last` that are this stack's, too */
     uint32_t fresh; /* inner frames that are new, context->fresh[0] the innermost */
-    uint32_t words; /* context->fresh_words in use */
     enum walk_end {
         WALK_GOES_ON,
         WALK_MET,     /* the base */
@@ -128,46 +126,34 @@ struct walk {
     } end;
 };
 
-/* One word more led to where the walk is now. There is room for two of each frame. */
-static inline void push_word(struct walk *walk, uint64_t address, uint64_t value)
-{
-    struct unwind_word *word = &walk->context->fresh_words[walk->words++];
-
-    word->at = address;
-    word->value = value;
-}
-
 /* Of the table, in a form that is ready for use, or nothing: then it is not plain, or far out. */
-bool capture_learn_rule(struct known_rule *known, uint64_t pc, uint32_t epoch);
+bool capture_learn_rule(struct context *context, struct known_rule *known, uint64_t pc);
 
 /* A plain frame whose rule is known, on a stack that is known; false: nothing was done. */
 static INLINE bool step_here(struct walk *walk)
 {
     struct context *context = walk->context;
-    uint64_t pc = walk->ip - !walk->exact, key = rules_key(pc, context->epoch);
-    struct known_rule *rule = &context->rules[key * 0x9e3779b97f4a7c15u >> (64 - KNOWN_RULES_LOG)];
+    uint64_t pc = walk->ip - 1 + (walk->state & FRAME_EXACT);
+    struct known_rule *rule = &context->rules[pc * 0x9e3779b97f4a7c15u >> (64 - KNOWN_RULES_LOG)];
 
-    if (__builtin_expect(rule->key != key, 0) && !capture_learn_rule(rule, pc, context->epoch))
+    if (__builtin_expect(rule->pc != pc, 0) && !capture_learn_rule(context, rule, pc))
         return false;
-    uint64_t cfa = (rule->cfa_from_rbp ? walk->rbp : walk->rsp) + (uint64_t)(int64_t)rule->cfa_offset;
-    uint64_t rbp_at = cfa + (uint64_t)((int64_t)rule->rbp_words * 8);
-    if (__builtin_expect(cfa <= walk->rsp || !record_is_readable(context, cfa - 8) ||
-                             (rule->rbp_words != 0 && !record_is_readable(context, rbp_at)),
-                         0))
+    uint64_t cfa =
+        ((rule->state & FRAME_FROM_RBP) != 0 ? walk->rbp : walk->rsp) + (uint64_t)(int64_t)rule->cfa_offset;
+    if (__builtin_expect(cfa <= walk->rsp || !record_is_readable(context, cfa - 8), 0))
         return false;
-    walk->from_rbp = rule->cfa_from_rbp;
-    walk->keeps_rbp = rule->rbp_words == 0;
-    walk->ip = stack_word_at(cfa - 8);
-    push_word(walk, cfa - 8, walk->ip);
-    if (!walk->keeps_rbp) {
+    uint64_t rbp_at = 0;
+    if (rule->rbp_words != 0) {
+        rbp_at = cfa + (uint64_t)((int64_t)rule->rbp_words * 8);
+        if (__builtin_expect(!record_is_readable(context, rbp_at), 0))
+            return false;
         walk->rbp = stack_word_at(rbp_at);
-        push_word(walk, rbp_at, walk->rbp);
     }
+    walk->ip = stack_word_at(cfa - 8);
     walk->rsp = cfa;
-    walk->exact = false;
-    walk->plain = true;
-    if (__builtin_expect(walk->ip == 0, 0))
-        walk->end = WALK_LAST;
+    walk->rbp_at = rbp_at;
+    walk->state = (walk->state & ~(uint64_t)FRAME_EXACT) | FRAME_PLAIN;
+    walk->left = rule->state;
     return true;
 }
 
@@ -183,25 +169,60 @@ static INLINE void copy(struct walk *to, const struct walk *from)
     to->ip = from->ip;
     to->rsp = from->rsp;
     to->rbp = from->rbp;
-    to->exact = from->exact;
-    to->plain = from->plain;
-    to->from_rbp = from->from_rbp;
-    to->keeps_rbp = from->keeps_rbp;
+    to->rbp_at = from->rbp_at;
+    to->state = from->state;
+    to->left = from->left;
     to->base = from->base;
     to->fresh = from->fresh;
-    to->words = from->words;
     to->end = from->end;
 }
 
-static INLINE void step(struct walk *walk)
+/* Where the walk came to, as a frame. */
+static INLINE void capture_came_to(struct fresh_frame *frame, const struct walk *walk)
+{
+    frame->ip = walk->ip;
+    frame->rsp = walk->rsp;
+    frame->rbp = walk->rbp;
+    frame->rbp_at = walk->rbp_at;
+    frame->state = walk->state;
+}
+
+/* The next frame of the capture going on is where the walk is, and the walk goes on from there. */
+static INLINE void step_from(struct fresh_frame *frame, struct walk *walk)
 {
     struct walk apart;
+    uint64_t state = walk->state;
 
-    if (__builtin_expect(step_here(walk), 1))
-        return;
-    copy(&apart, walk);
-    capture_step_anyhow(&apart);
-    copy(walk, &apart);
+    capture_came_to(frame, walk);
+    if (__builtin_expect(!step_here(walk), 0)) {
+        copy(&apart, walk);
+        apart.fresh = (uint32_t)(frame - walk->context->fresh) + 1;
+        capture_step_anyhow(&apart);
+        copy(walk, &apart);
+    }
+    frame->state = state | walk->left;
+}
+
+/* The words that led to a frame: of a plain way the return address below it and, if it is needed, rbp; else
+ * fresh_words[from..to). Returns their end. There is room. */
+static INLINE struct unwind_word *capture_put_words(struct unwind_word *word, const struct context *context,
+                                                    const struct fresh_frame *frame, uint32_t from,
+                                                    bool needs_rbp)
+{
+    if (__builtin_expect((frame->state & FRAME_PLAIN) == 0, 0)) {
+        while (from < FRAME_WORDS(frame->state))
+            *word++ = context->fresh_words[from++];
+        return word;
+    }
+    word->at = frame->rsp - 8;
+    word->value = frame->ip;
+    word++;
+    if (frame->rbp_at != 0 && needs_rbp) {
+        word->at = frame->rbp_at;
+        word->value = frame->rbp;
+        word++;
+    }
+    return word;
 }
 
 static INLINE void begin(struct walk *walk, struct context *context, const struct record_caller *from)
@@ -212,9 +233,8 @@ static INLINE void begin(struct walk *walk, struct context *context, const struc
     walk->ip = from->ip;
     walk->rsp = from->rsp;
     walk->rbp = from->rbp;
-    walk->plain = true;
-    walk->exact = walk->from_rbp = walk->keeps_rbp = false;
-    walk->base = walk->fresh = walk->words = 0;
+    walk->rbp_at = walk->state = walk->left = 0;
+    walk->base = walk->fresh = 0;
     walk->end = WALK_GOES_ON;
     if (__builtin_expect(!is_ours(from->ip), 1))
         return;

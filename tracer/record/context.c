@@ -156,7 +156,7 @@ static struct context *new_context(void)
     made->in_use = claim();
     made->unwinder = unwinder;
     made->words[0] = (struct unwind_word){(uintptr_t)&made->never, 1};
-    made->end_words = 1;
+    made->end_words = made->words + 1;
     made->version = 1;
     begin_anew(made);
     made->state = unwinder->new_state(own_block);

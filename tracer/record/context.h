@@ -48,33 +48,38 @@
 /* One line. */
 struct last_frame {
     uint64_t ip, rsp, rbp;
-    uint64_t path;      /* of this frame and all outer ones (sites.h) */
-    uint32_t site;      /* of it, 0: not looked for yet */
-    uint32_t words_end; /* words[0 .. words_end) led to this frame and all outer ones */
-    uint32_t words_out; /* words[0 .. words_out) to all outer ones */
-    bool exact;         /* ip is the very instruction: a signal interrupted it */
-    bool needs_rbp;     /* what is outside of it depends on the frame's rbp */
-    uint64_t unused[2];
+    uint64_t path;                       /* of this frame and all outer ones (sites.h) */
+    const struct unwind_word *words_end; /* words up to this one led to this frame and all outer ones */
+    const struct unwind_word *words_out; /* to all outer ones */
+    uint32_t site;                       /* of it, 0: not looked for yet */
+    bool exact;                          /* ip is the very instruction: a signal interrupted it */
+    bool needs_rbp;                      /* what is outside of it depends on the frame's rbp */
+    uint64_t unused;
 };
 _Static_assert(sizeof(struct last_frame) == 64, "found by a shift");
 
 /* A frame of the capture going on. */
 struct fresh_frame {
     uint64_t ip, rsp, rbp;
-    uint32_t words_end; /* fresh_words[that of the inner frame .. words_end) led to this one */
-    bool exact;
-    bool plain_way; /* one step led here whose first word is the return address and whose second is rbp */
-    bool from_rbp;  /* the step from here begins with rbp */
-    bool keeps_rbp; /* the step from here leaves rbp as it is */
+    uint64_t rbp_at; /* FRAME_PLAIN: where the step read rbp, 0: it did not */
+    uint64_t state;
 };
+/* Of a frame, or a walk that came to it: */
+#define FRAME_EXACT     1u /* 1, as a number; see last_frame */
+#define FRAME_PLAIN     2u /* one step by a plain rule led here, which read ip just below this rsp */
+#define FRAME_FROM_RBP  4u /* the step from here begins with rbp */
+#define FRAME_KEEPS_RBP 8u /* the step from here leaves rbp as it is */
+/* Above: fresh_words[those of the inner frame .. these) led here, where it is not FRAME_PLAIN. */
+#define FRAME_WORDS(state) ((uint32_t)((state) >> 32))
+#define FRAME_ONE_WORD     (1ull << 32)
 
 /* A plain rule, where the processor finds it sooner than in everybody's table. */
 #define KNOWN_RULES_LOG 10u
 struct known_rule {
-    uint64_t key;
+    uint64_t pc; /* 0: none */
     int32_t cfa_offset;
     int16_t rbp_words; /* rbp is saved so many words from the CFA; 0: not */
-    bool cfa_from_rbp;
+    uint16_t state;    /* FRAME_FROM_RBP, or FRAME_KEEPS_RBP, or both */
 };
 
 /* Frames that calls from different stacks are made in: where they return to is a part of the hash by which those calls, and
@@ -157,9 +162,9 @@ struct context {
 
     /* Of the last capture, outermost frame first (capture.h). */
     uint32_t last_count;
-    bool last_is_cut;   /* last[0] has callers that are not here */
-    enum site_end end;  /* how it ended */
-    uint32_t end_words; /* the first so many say that the stack ended */
+    bool last_is_cut;                    /* last[0] has callers that are not here */
+    enum site_end end;                   /* how it ended */
+    const struct unwind_word *end_words; /* words up to this one say that the stack ended */
     uint64_t
         never; /* 0. A word that is no longer so, for steps whose reads are not known, and for words[0] */
     uint64_t low, high;             /* of the stack: readable */
@@ -168,6 +173,7 @@ struct context {
     /* That led from frame to frame: one that is never so, and from 1 on the outermost frame's, and inward. */
     struct unwind_word *words;
     struct known_rule rules[1u << KNOWN_RULES_LOG];
+    bool has_rules;                          /* some */
     struct known_place places[KNOWN_PLACES]; /* by the lowest bits of ip */
     struct known_index call_index, free_index;
     struct known_call calls[KNOWN_COUNT];

@@ -116,7 +116,7 @@ static inline bool record_renew_call(struct context *context, struct known_call 
     if (base->path != call->base_path || base->rsp != call->base_rsp ||
         (base->needs_rbp && base->rbp != call->base_rbp))
         return false;
-    call->outer = context->words + base->words_out - 1;
+    call->outer = base->words_out - 1;
     call->tally = tally_place(&context->tally, call->site);
     call->version = context->version;
     return true;
