@@ -55,7 +55,7 @@ def start_redis_client(work):
     """Its benchmark client, without any preload, once the server answers. OSError: it does not."""
     server = programs.Redis(REDIS, "", "", work)
     server.ask(b"PING\r\n", b"+PONG")
-    return subprocess.Popen(["redis-benchmark", "-s", server.socket, "-q", "-n", "60000", "-r", "20000", "-P", "16", "-d", "150",
+    return subprocess.Popen(["redis-benchmark", "-s", server.socket, "-q", "-n", "240000", "-r", "20000", "-P", "16", "-d", "150",
                              "-t", "set,get,lpush,rpop,hset,zadd"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
