@@ -144,18 +144,18 @@ void fork_find_next(void)
 
 /* --- registering ---------------------------------------------------------------------------------------- */
 
-extern void *__dso_handle __attribute__((visibility("hidden")));
-
 static struct platform_lock registering; /* who holds it has no other lock of ours */
 static bool registered;                  /* one way; under the lock, read by anyone */
 
+/* As nobody's: what is of a library goes as that ends, which an exit may do while another thread is in the middle of a fork.
+ * It would never give back what fork_prepare() took. */
 static bool handlers_register(void)
 {
     int (*at_fork)(handler_function *, handler_function *, handler_function *) = NULL;
     if (!next.atfork)
         fork_find_next();
     if (next.atfork)
-        return next.atfork(fork_prepare, fork_parent, fork_child, __dso_handle) == 0;
+        return next.atfork(fork_prepare, fork_parent, fork_child, NULL) == 0;
     *(void **)&at_fork = dlsym(RTLD_DEFAULT, "pthread_atfork");
     return !at_fork || at_fork(fork_prepare, fork_parent, fork_child) == 0;
 }

@@ -34,6 +34,7 @@ static struct {
 
 static struct channel channel = CHANNEL_CLOSED; /* freeze lock */
 static uint32_t lock_owner;                     /* tid of the holder, 0: free; any thread */
+static uint32_t lock_waiting;                   /* how many wait for it; any thread, by addition */
 
 bool freeze_is_ours(void)
 {
@@ -56,17 +57,39 @@ static void park_while_waiting(const struct thread_slot *here)
     }
 }
 
+/* Who waits already comes first: a thread that forks all the time would else have the lock again before anybody is awake, and
+ * an exit could wait for ever. For a step at most, as a child's copy of those who waited in its parent never comes. */
+static void let_others_first(uint32_t self, const struct thread_slot *here)
+{
+    uint32_t waiting = __atomic_load_n(&lock_waiting, __ATOMIC_RELAXED);
+    if (waiting == 0 || __atomic_load_n(&lock_owner, __ATOMIC_RELAXED) == self)
+        return;
+    park_while_waiting(here);
+    kernel_futex_wait(&lock_waiting, waiting, LOCK_STEP_MS);
+}
+
+static bool try_lock(uint32_t self, uint32_t *ret_owner)
+{
+    *ret_owner = 0;
+    return __atomic_compare_exchange_n(&lock_owner, ret_owner, self, false, __ATOMIC_ACQUIRE,
+                                       __ATOMIC_RELAXED);
+}
+
 bool freeze_lock(const struct thread_slot *here)
 {
-    uint32_t self = (uint32_t)kernel_tid(), owner = 0;
-    while (
-        !__atomic_compare_exchange_n(&lock_owner, &owner, self, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
-        if (owner == self)
-            return false;
+    uint32_t self = (uint32_t)kernel_tid(), owner;
+    let_others_first(self, here);
+    if (try_lock(self, &owner))
+        return true;
+    if (owner == self)
+        return false;
+    __atomic_add_fetch(&lock_waiting, 1, __ATOMIC_RELAXED);
+    do {
         park_while_waiting(here);
         kernel_futex_wait(&lock_owner, owner, LOCK_STEP_MS);
-        owner = 0;
-    }
+    } while (!try_lock(self, &owner));
+    __atomic_sub_fetch(&lock_waiting, 1, __ATOMIC_RELAXED);
+    kernel_futex_wake(&lock_waiting, INT_MAX);
     return true;
 }
 
@@ -412,7 +435,7 @@ static void replace_inherited(void)
 void freeze_fork_child(void)
 {
     park_forget();
-    nested_forks = 0;
+    nested_forks = lock_waiting = 0;
     freeze.pid = settings_get()->children ? kernel_pid() : 0;
     freeze_unlock();
     freeze.inherited_events = events_recorded();

@@ -167,6 +167,15 @@ static int exit_while_forking(void)
     return 0;
 }
 
+/* They have the lock in turn that an exit needs. */
+static int exit_while_all_fork(void)
+{
+    for (int i = 0; i < 4; i++)
+        start(forks, NULL);
+    ms(100);
+    return 0;
+}
+
 /* --- descriptors --------------------------------------------------------------------------------------------------- */
 
 static int closed_all(void)
@@ -197,9 +206,26 @@ static int reused_all(void)
     return read(ends[0], &c, 1) == -1 && errno == EAGAIN ? code : 98;
 }
 
-const struct way ways_children[] = {
-    WAY(by_execl),   WAY(by_execlp),  WAY(by_execle),          WAY(by_execv),    WAY(by_execve),
-    WAY(by_execvp),  WAY(by_execvpe), WAY(by_fexecve),         WAY(by_execveat), WAY(exec_nothing),
-    WAY(exec_fails), WAY(fork_child), WAY(fork_fork),          WAY(vfork_exit),  WAY(vfork_exec),
-    WAY(spawned),    WAY(raw_fork),   WAY(exit_while_forking), WAY(closed_all),  WAY(nonblocking_all),
-    WAY(reused_all), {NULL, NULL}};
+const struct way ways_children[] = {WAY(by_execl),
+                                    WAY(by_execlp),
+                                    WAY(by_execle),
+                                    WAY(by_execv),
+                                    WAY(by_execve),
+                                    WAY(by_execvp),
+                                    WAY(by_execvpe),
+                                    WAY(by_fexecve),
+                                    WAY(by_execveat),
+                                    WAY(exec_nothing),
+                                    WAY(exec_fails),
+                                    WAY(fork_child),
+                                    WAY(fork_fork),
+                                    WAY(vfork_exit),
+                                    WAY(vfork_exec),
+                                    WAY(spawned),
+                                    WAY(raw_fork),
+                                    WAY(exit_while_forking),
+                                    WAY(exit_while_all_fork),
+                                    WAY(closed_all),
+                                    WAY(nonblocking_all),
+                                    WAY(reused_all),
+                                    {NULL, NULL}};
