@@ -167,7 +167,8 @@ static int exit_while_forking(void)
     return 0;
 }
 
-/* They have the lock in turn that an exit needs. */
+/* They have the lock in turn that an exit needs. Who waits for the C library's lock of streams then, in its own fork, cannot be
+ * parked: how many do differs. */
 static int exit_while_all_fork(void)
 {
     for (int i = 0; i < 4; i++)
