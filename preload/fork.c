@@ -54,12 +54,20 @@ static __thread uint64_t signals_before;
 /* Inside from prepare to the end of the handlers: a parking request waits until no lock of ours is held. */
 static void fork_prepare(void)
 {
-    signals_before = kernel_mask_set(KERNEL_EVERY_SIGNAL);
-    if (streams_have_a_lock())
-        _IO_list_lock();
-    thread_enter();
-    if (face_state.freezing)
-        freeze_fork_prepare();
+    for (;;) {
+        if (face_state.freezing)
+            freeze_fork_wait();
+        signals_before = kernel_mask_set(KERNEL_EVERY_SIGNAL);
+        if (streams_have_a_lock())
+            _IO_list_lock();
+        thread_enter();
+        if (!face_state.freezing || freeze_fork_prepare())
+            break;
+        thread_leave();
+        if (streams_have_a_lock())
+            _IO_list_unlock();
+        kernel_mask_set(signals_before);
+    }
     if (face_state.recording)
         record_fork_prepare();
     alloc_fork_prepare();

@@ -57,17 +57,6 @@ static void park_while_waiting(const struct thread_slot *here)
     }
 }
 
-/* Who waits already comes first: a thread that forks all the time would else have the lock again before anybody is awake, and
- * an exit could wait for ever. For a step at most, as a child's copy of those who waited in its parent never comes. */
-static void let_others_first(uint32_t self, const struct thread_slot *here)
-{
-    uint32_t waiting = __atomic_load_n(&lock_waiting, __ATOMIC_RELAXED);
-    if (waiting == 0 || __atomic_load_n(&lock_owner, __ATOMIC_RELAXED) == self)
-        return;
-    park_while_waiting(here);
-    kernel_futex_wait(&lock_waiting, waiting, LOCK_STEP_MS);
-}
-
 static bool try_lock(uint32_t self, uint32_t *ret_owner)
 {
     *ret_owner = 0;
@@ -78,7 +67,6 @@ static bool try_lock(uint32_t self, uint32_t *ret_owner)
 bool freeze_lock(const struct thread_slot *here)
 {
     uint32_t self = (uint32_t)kernel_tid(), owner;
-    let_others_first(self, here);
     if (try_lock(self, &owner))
         return true;
     if (owner == self)
@@ -406,10 +394,24 @@ void freeze_start(bool recording, const char *why_not)
 /* Forks by signal handlers in the middle of their thread's own fork; freeze lock. */
 static uint32_t nested_forks;
 
-void freeze_fork_prepare(void)
+/* Who waits for the lock already comes first: a thread that forks all the time would else have it again before anybody is awake,
+ * and an exit could wait for ever. It takes a step at most, as who waited in a child's parent never comes. */
+void freeze_fork_wait(void)
 {
-    if (!freeze_lock(NULL))
-        nested_forks++;
+    uint32_t self = (uint32_t)kernel_tid(), owner, waiting = __atomic_load_n(&lock_waiting, __ATOMIC_RELAXED);
+    if (waiting != 0 && __atomic_load_n(&lock_owner, __ATOMIC_RELAXED) != self)
+        kernel_futex_wait(&lock_waiting, waiting, LOCK_STEP_MS);
+    while ((owner = __atomic_load_n(&lock_owner, __ATOMIC_RELAXED)) != 0 && owner != self)
+        kernel_futex_wait(&lock_owner, owner, LOCK_STEP_MS);
+}
+
+bool freeze_fork_prepare(void)
+{
+    uint32_t owner, self = (uint32_t)kernel_tid();
+    if (try_lock(self, &owner))
+        return true;
+    nested_forks += owner == self;
+    return owner == self;
 }
 
 void freeze_fork_parent(void)

@@ -73,7 +73,9 @@ void freeze_start(bool recording, const char *why_not);
 void freeze_check(enum wire_reason reason, int status);
 
 /* Round fork(), in fork.c's order. The child gets a connection of its own (children=1). */
-void freeze_fork_prepare(void);
+/* Until the lock is free, while the thread can still be parked; then, with its signals blocked, false: it is not free any more. */
+void freeze_fork_wait(void);
+bool freeze_fork_prepare(void);
 void freeze_fork_parent(void);
 void freeze_fork_child(void);
 
