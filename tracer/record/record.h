@@ -131,7 +131,8 @@ void record_thread_exit(void); /* gives back the calling thread's capture stack 
  * given back. false: it held a lock of the recorder's, and must not call it again. */
 bool record_thread_abandoned(void);
 
-/* libstdc++'s operator new, so many bytes; 0: there is none. The blocks it allocates are marked (LEDGER_NEW). Set once. */
+/* libstdc++'s operator new, so many bytes; 0: there is none. The blocks it allocates are marked (LEDGER_NEW).
+ * Set once, the size last; any thread reads: whoever does not see it yet does not mark a block. */
 extern uintptr_t record_new_start __attribute__((visibility("hidden")));
 extern uintptr_t record_new_size __attribute__((visibility("hidden")));
 void record_operator_new(uintptr_t start, uintptr_t size);

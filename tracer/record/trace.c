@@ -342,6 +342,7 @@ void trace_begin_own(void)
         platform_remap_file(page, size, fd)) {
         remember(fd);
         syscall(SYS_close, fd);
+        mapped_size = size; /* less than the parent's, if that was about to end */
         /* The rest of what was claimed is a hole of the new file. */
         __atomic_store_n(&populated, used & ~(uint64_t)(PLATFORM_PAGE - 1), __ATOMIC_RELEASE);
     } else if (fd >= 0) {
