@@ -277,8 +277,15 @@ static void chunk_reattach(struct chunk *chunk)
     state_count_mapped((int64_t)chunk_length(chunk));
 }
 
+/* Out of the table, and to be unmapped without the lock. Its head was read for the last time under it: what lies there
+ * may be another's chunk as soon as the kernel has this one. */
+struct going {
+    struct chunk *chunk;
+    size_t length; /* bytes */
+};
+
 /* One empty chunk stays: a program that lives round the edge of a chunk does not map and unmap it for ever. */
-static unsigned empty_collect(struct chunk **chunk, bool all)
+static unsigned empty_collect(struct going *going, bool all)
 {
     unsigned count = 0;
     bool kept = false;
@@ -286,8 +293,9 @@ static unsigned empty_collect(struct chunk **chunk, bool all)
         if (!chunk_may_go(alloc_state.chunks[i], all))
             continue;
         if (kept) {
-            chunk[count++] = alloc_state.chunks[i];
-            chunk_detach(alloc_state.chunks[i]);
+            struct chunk *chunk = alloc_state.chunks[i];
+            going[count++] = (struct going){chunk, chunk_length(chunk)};
+            chunk_detach(chunk);
         }
         kept = true;
     }
@@ -296,24 +304,23 @@ static unsigned empty_collect(struct chunk **chunk, bool all)
 
 static bool empty_unmap(bool all)
 {
-    struct chunk *chunk[BATCH];
-    unsigned char *hole = NULL;
-    unsigned count = empty_collect(chunk, all), kept = 0;
+    struct going going[BATCH];
+    void *hole = NULL;
+    unsigned count = empty_collect(going, all), kept = 0;
     if (count == 0)
         return false;
     state_unlock(LOCK_ARENA);
     for (unsigned i = 0; i < count; i++) {
-        void *gone = chunk[i];
-        if (platform_unmap(gone, chunk_length(chunk[i])))
-            hole = gone;
+        if (platform_unmap(going[i].chunk, going[i].length))
+            hole = going[i].chunk;
         else
-            chunk[kept++] = chunk[i];
+            going[kept++] = going[i];
     }
     state_lock(LOCK_ARENA);
     if (hole != NULL)
         next_hint = hole;
     for (unsigned i = 0; i < kept; i++)
-        chunk_reattach(chunk[i]);
+        chunk_reattach(going[i].chunk);
     /* A full batch, all of it gone: there may be more. */
     return (count == BATCH && kept == 0 && empty_unmap(all)) || hole != NULL;
 }

@@ -322,6 +322,35 @@ START_TEST(forks_and_purges_among_threads_that_churn_large_blocks)
 }
 END_TEST
 
+static void *fill_chunks(void *argument)
+{
+    enum { SPANS = 12, ROUNDS = HELP_ASAN || HELP_TSAN ? 60 : 1000 };
+    (void)argument;
+    for (int round = 0; round < ROUNDS; round++) {
+        void *p[SPANS];
+        for (int i = 0; i < SPANS; i++)
+            p[i] = take(MIB + MIB / 2);
+        for (int i = 0; i < SPANS; i++)
+            give(p[i]);
+        (void)alloc_purge();
+    }
+    alloc_thread_exit();
+    return NULL;
+}
+
+/* What one gave back to the kernel is at once another's. */
+START_TEST(chunks_come_and_go_among_threads)
+{
+    pthread_t thread[3];
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, fill_chunks, NULL), 0);
+    for (int i = 0; i < 3; i++)
+        pthread_join(thread[i], NULL);
+    help_verify();
+    ck_assert_uint_eq(help_live(), 0);
+}
+END_TEST
+
 /* --- mappings ------------------------------------------------------------------------------------------- */
 
 START_TEST(a_freed_mapping_is_free_to_everybody_and_comes_back)
@@ -600,6 +629,7 @@ int main(void)
         tcase_add_test(tests, another_threads_cache_is_no_reason_to_refuse);
     }
     tcase_add_test(tests, forks_and_purges_among_threads_that_churn_large_blocks);
+    tcase_add_test(tests, chunks_come_and_go_among_threads);
     tcase_add_test(tests, a_freed_mapping_is_free_to_everybody_and_comes_back);
     tcase_add_test(tests, a_cached_mapping_serves_shorter_and_longer_requests);
     tcase_add_test(tests, cached_mappings_are_bounded_and_decay);
