@@ -123,12 +123,13 @@ static __attribute__((noinline)) ALLOC_FAST_SELDOM void *allocate_anew(size_t si
 
 /* The stack is known, but the list of its size class is empty, or the block is larger than what comes from such lists. */
 static __attribute__((noinline)) ALLOC_FAST_SELDOM void *allocate_known(size_t size, enum alloc_kind kind,
-                                                                        const struct known_call *call)
+                                                                        uint32_t site)
 {
+    struct record_caller caller = record_caller();
     begin(); /* still; the frame is this one now */
     (void)record_tick();
     void *entry, *p = allocate_block(kind, size, 0, &entry);
-    return finish_slowly(p, entry, call->site, size, kind, call->ip);
+    return finish_slowly(p, entry, site, size, kind, caller.ip);
 }
 
 static __attribute__((noinline)) void *allocate_slowly(size_t size, enum alloc_kind kind)
@@ -137,25 +138,45 @@ static __attribute__((noinline)) void *allocate_slowly(size_t size, enum alloc_k
     return allocate(size, kind, 0);
 }
 
-/* The place of the call is known, of its stack the rest is to be looked at. From begin() to end(). */
-ALLOC_INSIDE void *allocate_from(struct context *context, const struct known_call *call, size_t size,
-                                 enum alloc_kind kind)
+/* The site is known. From begin() to end(). */
+ALLOC_INSIDE void *allocate_at(struct context *context, uint32_t site, struct site_tally *tally, size_t size,
+                               enum alloc_kind kind, uint8_t flags)
 {
-    if (__builtin_expect(!record_is_stack(context, call), 0))
-        return allocate_anew(size, kind);
-    struct site_tally *tally = call->tally;
-    if (__builtin_expect(tally->site != call->site, 0))
-        return allocate_slowly(size, kind);
     void *entry, *p = alloc_take_ledgered(size, &entry);
     if (__builtin_expect(p == NULL, 0))
-        return alloc_takes_ledgered() ? allocate_known(size, kind, call) : allocate_slowly(size, kind);
-    bool is_due = record_block_hot(context, tally, entry, p, size, kind, call->flags & LEDGER_NEW);
+        return alloc_takes_ledgered() ? allocate_known(size, kind, site) : allocate_slowly(size, kind);
+    bool is_due = record_block_hot(context, tally, entry, p, size, kind, flags);
     if (kind == KIND_CALLOC)
         memset(p, 0, size);
     forget_vector();
     if (__builtin_expect(is_due, 0))
         return tick_and_return(p, tally, entry);
     return end() ? parked(p) : p;
+}
+
+/* The call is not known, or its callers are others; begin() is in force, the frame is this one now. */
+static __attribute__((noinline)) ALLOC_FAST_SELDOM void *allocate_passing(size_t size, enum alloc_kind kind)
+{
+    struct record_caller caller = record_caller();
+    begin();
+    struct context *context = context_of_this_thread();
+    uint32_t site = record_pass_call(context, caller.ip, caller.rsp, caller.rbp);
+    struct site_tally *tally = site != 0 ? tally_of(&context->tally, site) : NULL;
+    if (__builtin_expect(!tally, 0))
+        return allocate_anew(size, kind);
+    return allocate_at(context, site, tally, size, kind, record_is_from_new(caller.ip) ? LEDGER_NEW : 0);
+}
+
+/* The place of the call is known, of its stack the rest is to be looked at. From begin() to end(). */
+ALLOC_INSIDE void *allocate_from(struct context *context, const struct known_call *call, size_t size,
+                                 enum alloc_kind kind)
+{
+    if (__builtin_expect(!record_is_stack(context, call), 0))
+        return allocate_passing(size, kind);
+    struct site_tally *tally = call->tally;
+    if (__builtin_expect(tally->site != call->site, 0))
+        return allocate_slowly(size, kind);
+    return allocate_at(context, call->site, tally, size, kind, call->flags & LEDGER_NEW);
 }
 
 /* Of all calls with this hash the first is another. In two functions, so that the one that most calls are through with has
@@ -167,7 +188,7 @@ allocate_other(size_t size, enum alloc_kind kind, struct context *context, struc
     struct record_caller caller = record_caller();
     const struct known_call *call = record_other_call(context, bucket, hash, &caller);
     return __builtin_expect(call != NULL, 1) ? allocate_from(context, call, size, kind)
-                                             : allocate_anew(size, kind);
+                                             : allocate_passing(size, kind);
 }
 
 ALLOC_INSIDE void *allocate_fast(const struct record_caller *caller, size_t size, enum alloc_kind kind)
@@ -267,12 +288,15 @@ static __attribute__((flatten, noinline)) ALLOC_FAST_SELDOM void free_other(void
 {
     struct record_caller caller = record_caller();
     const struct known_free *free = record_other_free(context, bucket, hash, &caller);
-    if (__builtin_expect(!free, 0)) {
+    uint32_t freer = __builtin_expect(free != NULL, 1)
+                         ? free->site
+                         : record_pass_free(context, caller.ip, caller.rsp, caller.rbp);
+    if (__builtin_expect(freer == 0, 0)) {
         free_anew(p, call);
         return;
     }
     struct alloc_ledgered found = alloc_found_ledgered(pool, p);
-    free_from(&found, p, context, free->site);
+    free_from(&found, p, context, freer);
 }
 
 /* One of those that most are: recorded by this process, live, and allocated as it is freed. */

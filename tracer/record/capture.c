@@ -26,35 +26,6 @@ static INLINE bool is_same_frame(const struct last_frame *last, const struct wal
            (!last->needs_rbp || last->rbp == walk->rbp);
 }
 
-/* Up to which of the words, words[0] among them, they led to frame `at - 1` of the last stack and all outer ones; to none: that
- * it ended. */
-static inline const struct unwind_word *words_to(const struct context *context, uint32_t at)
-{
-    return at > 0 ? context->last[at - 1].words_end : context->end_words;
-}
-
-/* From the frame last[base - 1] outward: the words that led to the next `most` frames, or all, are as they were. Otherwise
- * false, and **ret_passed is not: what may still be met are frames outside of that, and the one that the word led to,
- * for its place may be reached by other words. */
-static INLINE bool is_unchanged(const struct context *context, uint32_t base, uint32_t most,
-                                const struct unwind_word **ret_passed)
-{
-    const struct unwind_word *word = words_to(context, base - 1) - 1, *end = context->words;
-
-    if (__builtin_expect(base > most + 1, 0)) {
-        end = context->last[base - most - 2].words_end - 1;
-        while (word != end && stack_word_at(word->at) == word->value)
-            word--;
-    } else {
-        while (stack_word_at(word->at) == word->value)
-            word--;
-    }
-    if (__builtin_expect(word == end, 1))
-        return true;
-    *ret_passed = word;
-    return false;
-}
-
 /* Frames outward until one is met whose rest is known, or the stack ends. */
 static INLINE void walk_to_known(struct walk *walk)
 {
@@ -70,14 +41,14 @@ static INLINE void walk_to_known(struct walk *walk)
             walk->end = WALK_LAST;
             break;
         }
-        while (met != none && met->rsp < walk->rsp)
+        while (met->rsp < walk->rsp)
             met--;
         if (met != none && met->words_out <= passed && is_same_frame(met, walk)) {
             uint32_t base = (uint32_t)(met - none), fresh = (uint32_t)(frame - context->fresh);
             /* One more than is shown: it tells that there are more. */
             if (fresh <= limit && context->last_is_cut && fresh + base <= limit) {
                 met = none;
-            } else if (is_unchanged(context, base, limit > fresh ? limit - fresh : 0, &passed)) {
+            } else if (capture_is_unchanged(context, base, limit > fresh ? limit - fresh : 0, &passed)) {
                 walk->base = base;
                 walk->end = WALK_MET;
                 break;
@@ -137,11 +108,12 @@ static INLINE void keep(const struct walk *walk)
     uint64_t path;
     bool needs;
 
-    if (__builtin_expect(!has_room(walk, count > 0 ? words_to(context, count - 1) : context->words + 1), 0))
+    if (__builtin_expect(
+            !has_room(walk, count > 0 ? capture_words_to(context, count - 1) : context->words + 1), 0))
         return;
     if (count > 0) {
         /* The base, which is a frame that was there, was reached in a new way. */
-        last[-1].words_end = put_words_there(walk, words_to(context, count - 1), last[-1].needs_rbp);
+        last[-1].words_end = put_words_there(walk, capture_words_to(context, count - 1), last[-1].needs_rbp);
         path = last[-1].path;
         needs = last[-1].needs_rbp;
     } else {
@@ -149,7 +121,7 @@ static INLINE void keep(const struct walk *walk)
         path = sites_path_of_end(context->end);
         needs = false;
     }
-    struct unwind_word *word = context->words + (words_to(context, count) - context->words);
+    struct unwind_word *word = context->words + (capture_words_to(context, count) - context->words);
     do {
         frame--;
         uint64_t state = frame->state;
@@ -182,7 +154,7 @@ static inline uint32_t last_site(struct context *context)
     if (frame->site == 0) {
         frame->site = sites_known(frame->path);
         if (__builtin_expect(frame->site == 0, 0))
-            return capture_make_site(context, context->end);
+            return capture_make_site(context, context->last_count, context->end);
     }
     return frame->site;
 }
@@ -289,6 +261,7 @@ static INLINE uint32_t capture_now(struct context *context, const struct record_
     uint32_t site;
 
     (void)refresh(context);
+    context->passed = 0;
     do
         site = capture_once(context, from);
     while (refresh(context));
@@ -345,10 +318,13 @@ uint32_t record_capture(const struct record_caller *from)
     struct context *context = context_of_this_thread();
     bool is_fresh = context && context->epoch == modules_epoch();
     struct known_call *call = is_fresh ? record_known(context, from) : NULL;
+    uint32_t passing = is_fresh && !call ? record_pass_call(context, from->ip, from->rsp, from->rbp) : 0;
 
-    if (!call)
+    if (!call && passing == 0)
         return record_capture_anew(from);
     (void)record_tick();
+    if (passing != 0)
+        return __builtin_expect(record_hot.check_stacks, 0) ? capture_slowly(context, passing) : passing;
     if (!record_has_tally(call) && !record_hot.selective) {
         struct site_tally *tally = tally_of(&context->tally, call->site);
 

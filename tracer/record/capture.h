@@ -27,6 +27,8 @@
  * `last` changed, which stays as the callers that many such calls share. Of a free only the innermost frames are told, and
  * nothing of `last` is needed: the words that led through them are kept by (ip, rsp), too (capture_free.c).
  *
+ * And of stacks that come seldom nothing but the site is kept (capture_pass.c).
+ *
  * Plain frames are stepped here, on the caller's stack; others, and the first step into a page of the stack, by the
  * unwinder on the context's. A walk that needs more registers than rsp and rbp is made in full, and leaves nothing for the
  * next time. A stack that is deeper than the limit is known by its innermost frames, which alone are compared.

@@ -164,6 +164,9 @@ uint32_t capture_freer(struct context *context, const struct record_caller *from
     const struct known_free *free = record_known_free(context, from);
     if (free)
         return free->site;
+    site = record_pass_free(context, from->ip, from->rsp, from->rbp);
+    if (__builtin_expect(site != 0, 1))
+        return site;
     do
         site = capture_once(context, from);
     while (refresh(context));

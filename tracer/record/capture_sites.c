@@ -15,24 +15,39 @@ uint32_t capture_site_of(struct context *context, struct capture_home *home, uin
 /* Their slots are anywhere in an index of megabytes: one wait for memory each, unless they are asked for at once. */
 #define SLOTS_AT_ONCE 16u
 
-COLD uint32_t capture_make_site(struct context *context, enum site_end end)
+COLD uint32_t capture_make_site(struct context *context, uint32_t count, enum site_end end)
 {
     struct capture_home home = {.end = 0};
-    uint32_t from = context->last_count;
+    uint32_t from = count;
 
     /* Where a frame's site is known, those of its callers are, too. */
     while (from > 0 && context->last[from - 1].site == 0)
         from--;
-    for (uint32_t i = from; i < context->last_count && i < from + SLOTS_AT_ONCE; i++)
+    for (uint32_t i = from; i < count && i < from + SLOTS_AT_ONCE; i++)
         sites_prefetch(context->last[i].path);
     uint32_t site = from > 0 ? context->last[from - 1].site : (uint32_t)end;
-    for (uint32_t i = from; i < context->last_count && site != SITE_END_NO_STACK; i++) {
+    for (uint32_t i = from; i < count && site != SITE_END_NO_STACK; i++) {
         struct last_frame *frame = &context->last[i];
 
         site = capture_site_of(context, &home, frame->path, shown_ip(frame), site);
         /* Without memory there is none this time. */
         if (site != SITE_END_NO_STACK)
             frame->site = site;
+    }
+    return site;
+}
+
+COLD uint32_t capture_make_inner_site(struct context *context, uint32_t site, uint64_t path,
+                                      const uint64_t *ips, uint32_t count)
+{
+    struct capture_home home = {.end = 0};
+    uint64_t asked = path;
+
+    for (uint32_t i = count; i-- > 0 && count - i <= SLOTS_AT_ONCE;)
+        sites_prefetch(asked = sites_path(asked, ips[i]));
+    for (uint32_t i = count; i-- > 0 && site != SITE_END_NO_STACK;) {
+        path = sites_path(path, ips[i]);
+        site = capture_site_of(context, &home, path, ips[i], site);
     }
     return site;
 }

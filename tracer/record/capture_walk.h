@@ -89,6 +89,37 @@ static INLINE void capture_kept(struct known_index *index, uint32_t at, uint32_t
 bool capture_tell_apart(struct context *context, const struct record_caller *from,
                         const struct unwind_word *a, const struct unwind_word *b);
 
+/* --- what is as it was -------------------------------------------------------------------------------- */
+
+/* Up to which of the words, words[0] among them, they led to frame `at - 1` of the last stack and all outer ones; to none: that
+ * it ended. */
+static inline const struct unwind_word *capture_words_to(const struct context *context, uint32_t at)
+{
+    return at > 0 ? context->last[at - 1].words_end : context->end_words;
+}
+
+/* From the frame last[base - 1] outward: the words that led to the next `most` frames, or all, are as they were. Otherwise
+ * false, and **ret_passed is not: what may still be met are frames outside of that, and the one that the word led to,
+ * for its place may be reached by other words. */
+static INLINE bool capture_is_unchanged(const struct context *context, uint32_t base, uint32_t most,
+                                        const struct unwind_word **ret_passed)
+{
+    const struct unwind_word *word = capture_words_to(context, base - 1) - 1, *end = context->words;
+
+    if (__builtin_expect(base > most + 1, 0)) {
+        end = context->last[base - most - 2].words_end - 1;
+        while (word != end && stack_word_at(word->at) == word->value)
+            word--;
+    } else {
+        while (stack_word_at(word->at) == word->value)
+            word--;
+    }
+    if (__builtin_expect(word == end, 1))
+        return true;
+    *ret_passed = word;
+    return false;
+}
+
 /* --- sites: capture_sites.c ------------------------------------------------------------------------------------ */
 
 /* A return address, or what is told like one. */
@@ -100,8 +131,11 @@ static inline uint64_t shown_ip(const struct last_frame *frame)
 /* Of a frame that may have been seen before; path and parent are its stack's. */
 uint32_t capture_site_of(struct context *context, struct capture_home *home, uint64_t path, uint64_t ip,
                          uint32_t parent);
-/* Of the last stack as it is kept, all of it, which was not seen before. */
-uint32_t capture_make_site(struct context *context, enum site_end end);
+/* Of the `count` outermost frames of the last stack as it is kept, which were not seen before. */
+uint32_t capture_make_site(struct context *context, uint32_t count, enum site_end end);
+/* The same of frames inward of one with this site and path, ips[0] the innermost. */
+uint32_t capture_make_inner_site(struct context *context, uint32_t site, uint64_t path, const uint64_t *ips,
+                                 uint32_t count);
 /* Of its innermost frames alone, as many as a stack may have. */
 uint32_t capture_cut_site(struct context *context);
 

@@ -118,12 +118,13 @@ static struct context *reuse(void)
 static bool make_room(struct context *context)
 {
     size_t frames = depth + FRAMES_MORE, words = 3 * frames;
-    size_t size = frames * (sizeof(context->last[0]) + sizeof(context->fresh[0])) +
+    size_t size = (1 + frames) * sizeof(context->last[0]) + frames * sizeof(context->fresh[0]) +
                   2 * words * sizeof(context->words[0]) + depth * sizeof(context->frames[0]);
 
     context->last = platform_map_metadata(size);
     if (!context->last)
         return false;
+    context->last++->rsp = UINT64_MAX;
     context->fresh = (struct fresh_frame *)(context->last + frames);
     context->words = (struct unwind_word *)(context->fresh + frames);
     context->fresh_words = context->words + words;

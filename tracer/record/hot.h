@@ -81,6 +81,8 @@ static inline struct known_bucket *record_bucket(struct known_index *index, uint
     return bucket;
 }
 
+#define RECORD_ALL_OTHER_SLOTS ((1u << KNOWN_SLOTS) - 2)
+
 /* A bit for each slot that may be it, but for the first, which is looked at by itself: so most calls go on before it is known
  * whether there are others. */
 static inline unsigned record_other_slots(const struct known_bucket *bucket, uint32_t hash)
@@ -132,8 +134,6 @@ static inline bool record_is_call(struct context *context, struct known_call *ca
     if (call->ip != from->ip || call->rsp != from->rsp ||
         ((call->flags & CALL_NEEDS_RBP) != 0 && call->rbp != from->rbp))
         return false;
-    if (__builtin_expect(call->version != context->version, 0) && !record_renew_call(context, call))
-        return false;
 #pragma GCC unroll 8
     for (unsigned i = 0; i < CALL_WORDS_LEAST; i++)
         if (!record_is_same_word(&call->words[i]))
@@ -141,7 +141,7 @@ static inline bool record_is_call(struct context *context, struct known_call *ca
     for (unsigned i = CALL_WORDS_LEAST; __builtin_expect(i < call->count, 0); i++)
         if (!record_is_same_word(&call->words[i]))
             return false;
-    return true;
+    return __builtin_expect(call->version == context->version, 1) || record_renew_call(context, call);
 }
 
 /* The first of the bucket, or NULL: it is another. */
@@ -245,6 +245,14 @@ static inline const struct known_free *record_known_free(struct context *context
     const struct known_free *first = record_first_free(context, bucket, hash, from);
     return first ? first : record_other_free(context, bucket, hash, from);
 }
+
+/* From a place that is not known, or below other callers: the site of that stack, if it is to be had without keeping anything
+ * else of it; or 0. The same of a free. The context's epoch is modules_epoch(). See capture_pass.c. (The caller by value: who
+ * asks can then end with a jump to whoever makes the walk.) */
+uint32_t record_pass_call(struct context *context, uint64_t ip, uint64_t rsp, uint64_t rbp)
+    __attribute__((visibility("hidden")));
+uint32_t record_pass_free(struct context *context, uint64_t ip, uint64_t rsp, uint64_t rbp)
+    __attribute__((visibility("hidden")));
 
 /* As two words: of fields the compiler makes three times the code. */
 static inline void record_fill(struct ledger_entry *entry, uint32_t site, size_t size, enum alloc_kind kind,
