@@ -119,18 +119,19 @@ static void *run(void *arg)
 {
     uint64_t state = 88172645463325252u + (uintptr_t)arg;
 
-    for (unsigned long i = 0; i < sites; i++)
-        go_to((uint32_t)i, one_pair);
-    pthread_barrier_wait(&warm);
     if (sites == 1) {
+        pthread_barrier_wait(&warm);
         go_to(0, many_pairs);
         return NULL;
     }
-    for (unsigned long i = 0; i < pairs; i++) {
+    /* One loop, or the warm-up's stacks would be others. */
+    for (unsigned long i = 0; i < sites + pairs; i++) {
+        if (i == sites)
+            pthread_barrier_wait(&warm);
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        go_to((uint32_t)((state >> 32) % sites), one_pair);
+        go_to((uint32_t)(i < sites ? i : (state >> 32) % sites), one_pair);
     }
     return NULL;
 }
