@@ -9,6 +9,8 @@
  * It is memory: addresses in it are the target's, byte base of that is the file's first. So who reads a process's tables
  * reads a trace's with the same code. Nothing in it is an event: it grows with stacks and threads, not with time.
  *
+ * A trace may be packed by zstd (packed.h), whole or as far as it was used.
+ *
  * Byte order and word size are the target's. Readers distrust every number. TRACE_VERSION changes with this header, and
  * RECORD_LAYOUT_VERSION with all else; a reader refuses others by name.
  */
@@ -19,6 +21,8 @@
 
 #define TRACE_MAGIC   0x3143415254544148ull /* "HATTRAC1" */
 #define TRACE_VERSION 1u
+
+#define TRACE_SIZE_MOST (256u << 20) /* bytes */
 
 #define TRACE_PROGRAM_MAX 1024u
 

@@ -54,6 +54,7 @@ enum trace_status {
     TRACE_FOREIGN,       /* no trace file */
     TRACE_OTHER_VERSION, /* of another version of heaptally */
     TRACE_DAMAGED,
+    TRACE_CUT_SHORT, /* packed, and that is damaged or not whole */
 };
 enum trace_status source_open_trace(const char *path, struct trace_header *ret_header,
                                     struct memory_source *ret);

@@ -2,11 +2,14 @@
 /* Memory out of a trace file (tracer/format/trace.h): what the recorder's tables are in, and nothing else. */
 #include "tracer/image/image.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "tracer/format/packed.h"
 
 struct trace_file {
     int fd;
@@ -53,18 +56,33 @@ static bool header_is_possible(struct trace_header *header, uint64_t file_size)
            header->root - header->base < header->size;
 }
 
+/* A packed trace is unpacked in memory first. -1: *ret says why, and errno. */
+static int open_plain(const char *path, enum trace_status *ret)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    *ret = TRACE_UNREADABLE;
+    if (fd < 0 || !packed_is(fd))
+        return fd;
+    int plain = packed_open(fd, TRACE_SIZE_MOST), error = errno;
+    close(fd);
+    errno = error;
+    if (plain < 0 && error == EBADMSG)
+        *ret = TRACE_CUT_SHORT;
+    return plain;
+}
+
 enum trace_status source_open_trace(const char *path, struct trace_header *ret_header,
                                     struct memory_source *ret)
 {
     struct stat there;
     struct trace_file *file = malloc(sizeof(*file));
-    enum trace_status status = TRACE_UNREADABLE;
+    enum trace_status status;
     if (!file)
         return TRACE_UNREADABLE;
-    file->fd = open(path, O_RDONLY | O_CLOEXEC);
+    file->fd = open_plain(path, &status);
     if (file->fd < 0) {
         free(file);
-        return TRACE_UNREADABLE;
+        return status;
     }
     ssize_t got = pread(file->fd, ret_header, sizeof(*ret_header), 0);
     if (got < (ssize_t)sizeof(*ret_header) || ret_header->magic != TRACE_MAGIC)

@@ -13,7 +13,7 @@
 #include "allocator/platform.h"
 #include "tracer/format/trace.h"
 
-#define SIZE_MOST       ((size_t)256 << 20) /* address space; the file is sparse */
+#define SIZE_MOST       ((size_t)TRACE_SIZE_MOST) /* address space; the file is sparse */
 #define SIZE_LEAST      ((size_t)1 << 20)
 #define ADDRESSES_SHARE 32u /* of RLIMIT_AS */
 #define POPULATED       ((size_t)64 << 10)

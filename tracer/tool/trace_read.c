@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tracer/format/packed.h"
 #include "tracer/tool/check_parts.h"
 
 /* Numbers of stacks, frames and modules are the same in every reading, and what they mean does not change: so names are kept,
@@ -23,7 +24,8 @@ bool trace_is_one(const char *path)
 {
     uint64_t magic = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    bool is = fd >= 0 && pread(fd, &magic, sizeof(magic), 0) == sizeof(magic) && magic == TRACE_MAGIC;
+    bool is = fd >= 0 && ((pread(fd, &magic, sizeof(magic), 0) == sizeof(magic) && magic == TRACE_MAGIC) ||
+                          packed_is(fd));
     if (fd >= 0)
         close(fd);
     return is;
@@ -36,6 +38,7 @@ static void refuse(const char *path, enum trace_status status, char *error, size
         [TRACE_OTHER_VERSION] =
             "this trace was written by another version of heaptally; report it with that one",
         [TRACE_DAMAGED] = "this trace is damaged: its header makes no sense",
+        [TRACE_CUT_SHORT] = "this packed trace is damaged, or not all of it is here: it cannot be unpacked",
     };
     snprintf(error, size, "%s: %s", path, status == TRACE_UNREADABLE ? strerror(errno) : why[status]);
 }
@@ -201,13 +204,16 @@ bool trace_copy(const char *from, const char *to)
         return false;
     uint64_t left = header.used < header.size ? header.used : header.size, at = header.base;
     int fd = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool done = fd >= 0;
+    struct packer *packer = fd >= 0 ? packer_new(fd) : NULL;
+    bool done = packer != NULL;
     while (done && left > 0) {
         size_t got = source.read(source.ctx, at, bite, left < sizeof(bite) ? (size_t)left : sizeof(bite));
-        done = got > 0 && write(fd, bite, got) == (ssize_t)got;
+        done = got > 0 && packer_add(packer, bite, got);
         at += got;
         left -= got;
     }
+    if (packer && !packer_end(packer))
+        done = false;
     if (fd >= 0 && close(fd) != 0)
         done = false;
     source.close(source.ctx);

@@ -11,7 +11,7 @@
 #include "tracer/format/recording.h"
 #include "tracer/report/usage.h"
 
-bool trace_is_one(const char *path); /* as far as its first bytes say */
+bool trace_is_one(const char *path); /* as far as its first bytes say; or it is packed */
 
 /* Where it lies in the memory of who writes it; 0: it is none. */
 uint64_t trace_base(const char *path);
@@ -26,7 +26,7 @@ void trace_reader_free(struct trace_reader *reader);
 const struct recording *trace_reader_read(struct trace_reader *reader, enum usage_by by, uint32_t named,
                                           char *error, size_t error_size);
 
-/* What was used of it, to another file. */
+/* What was used of it, packed, to another file. */
 bool trace_copy(const char *from, const char *to);
 
 #endif
