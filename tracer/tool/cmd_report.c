@@ -4,6 +4,7 @@
  * been through no check, and what its stacks allocated.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tracer/tool/commands.h"
@@ -35,11 +36,11 @@ static int report(struct gathering *g, struct recording *rec)
 #define STACKS_SHOWN 25u
 #define TREE_STACKS  2000u
 
-static int report_trace(struct gathering *g)
+static int report_trace(struct gathering *g, const char *path)
 {
     const struct tool_options *options = g->options;
     uint32_t shown = options->max_groups == OPTIONS_UNSET ? STACKS_SHOWN : options->max_groups;
-    struct trace_reader *reader = trace_reader_new(options->file);
+    struct trace_reader *reader = trace_reader_new(path);
     const struct recording *rec = NULL;
     char error[4500] = "out of memory";
     int code = EXIT_TOOL_FAILED;
@@ -57,6 +58,26 @@ static int report_trace(struct gathering *g)
     return code;
 }
 
+/* What --by and --tree ask for is in traces alone. */
+static int report_trace_beside(struct gathering *g)
+{
+    const char *file = g->options->file;
+    char *path = trace_beside(file);
+    int code = EXIT_TOOL_FAILED;
+
+    if (!path)
+        say("out of memory");
+    else if (trace_is_one(path))
+        code = report_trace(g, path);
+    else
+        say("%s is no trace, and there is no %s: what --by and --tree ask for is not known (run with "
+            "--keep-trace, or "
+            "HEAPTALLY=record=1:trace=PATH)",
+            file, path);
+    free(path);
+    return code;
+}
+
 int cmd_report(const struct tool_options *options)
 {
     struct gathering gathering = {.options = options};
@@ -65,13 +86,9 @@ int cmd_report(const struct tool_options *options)
     int code = EXIT_TOOL_FAILED;
 
     if (trace_is_one(options->file))
-        return report_trace(&gathering);
-    if (options->by_given) {
-        say("%s is no trace, which alone has what --by and --tree ask for (run with "
-            "HEAPTALLY=record=1:trace=PATH)",
-            options->file);
-        return EXIT_TOOL_FAILED;
-    }
+        return report_trace(&gathering, options->file);
+    if (options->by_given)
+        return report_trace_beside(&gathering);
     if (outcome_load_suppressions(options, &gathering.suppressions)) {
         enum format_status status = recording_read(options->file, &rec, &where);
         if (status == FORMAT_OK)

@@ -54,8 +54,8 @@ static char **run_environment(const struct run *run, const char *library)
 {
     char *settings;
     const char *own = run->options->settings;
-    if (asprintf(&settings, "record=1:socket=%s:trace=%s/" TRACE_NAME "%%p:trace_keep=0%s%s%s",
-                 run->listener.path, run->listener.directory,
+    if (asprintf(&settings, "record=1:socket=%s:trace=%s/" TRACE_NAME "%%p:trace_keep=%d%s%s%s",
+                 run->listener.path, run->listener.directory, run->options->keep_trace,
                  run->options->children == CHILDREN_NONE ? ":children=0" : "", own ? ":" : "",
                  own ? own : "") < 0)
         return NULL;
@@ -178,21 +178,35 @@ static struct recording *main_recording(struct run *run)
     return rec;
 }
 
+/* The main process's. A program that takes another's place finds that one's trace there, and its name has a number. */
+static bool find_trace(const struct run *run, char *ret, size_t size)
+{
+    int length = snprintf(ret, size, "%s/" TRACE_NAME "%d", run->listener.directory, run->launch.pid);
+    bool found = trace_is_one(ret);
+    for (unsigned number = 1; found; number++) {
+        snprintf(ret + length, size - (size_t)length, ".%u", number);
+        if (!trace_is_one(ret)) {
+            snprintf(ret + length, size - (size_t)length, number > 1 ? ".%u" : "", number - 1);
+            break;
+        }
+    }
+    return found;
+}
+
 /* A program that was killed had no check: what it had not freed is in its trace, which is kept beside the recording. */
 static void keep_trace(struct run *run, const struct recording *rec)
 {
-    char from[sizeof(run->listener.directory) + 64], *to = NULL;
-    snprintf(from, sizeof(from), "%s/" TRACE_NAME "%d", run->listener.directory, run->launch.pid);
-    size_t length = strlen(run->path);
-    if (length > 4 && strcmp(run->path + length - 4, ".htz") == 0)
-        length -= 4;
-    if (rec->meta.verdict != REC_NOT_CHECKED || !trace_is_one(from) ||
-        asprintf(&to, "%.*s.trace", (int)length, run->path) < 0)
+    char from[sizeof(run->listener.directory) + 64];
+    if ((rec->meta.verdict != REC_NOT_CHECKED && !run->options->keep_trace) ||
+        !find_trace(run, from, sizeof(from)))
         return;
-    if (!trace_copy(from, to))
-        say("%s cannot be written: %m", to);
+    char *to = trace_beside(run->path);
+    if (!to || !trace_copy(from, to))
+        say("%s cannot be written: %m", to ? to : "the trace");
     else if (!run->options->quiet)
-        say("what it had not freed, by stack: heaptally report %s%s", to[0] == '-' ? "./" : "", to);
+        say("what it %s, by stack: heaptally report %s%s%s",
+            rec->meta.verdict == REC_NOT_CHECKED ? "had not freed" : "allocated",
+            rec->meta.verdict == REC_NOT_CHECKED ? "" : "--by=bytes ", to[0] == '-' ? "./" : "", to);
     free(to);
 }
 

@@ -20,6 +20,7 @@ enum option_key {
     KEY_JSON,
     KEY_JSON_FILE,
     KEY_SETTING,
+    KEY_KEEP_TRACE,
     KEY_NO_COLOUR,
     KEY_GROUPS,
     KEY_FRAMES,
@@ -75,6 +76,8 @@ static const struct argp_option show_rows[] = {
 static const struct argp_option run_rows[] = {
     ROW("depth", KEY_DEPTH, "N", "frames kept of an allocating stack"),
     ROW("children", KEY_CHILDREN, "leaky|all|none", "which children's recordings are kept (leaky)"),
+    ROW("keep-trace", KEY_KEEP_TRACE, NULL,
+        "keep the trace beside the recording, in any case: report --by and --tree read it"),
     ROW("setting", KEY_SETTING, "KEY=VALUE", "a setting of the library (HEAPTALLY=help=1 lists them)"),
     LAST_ROW,
 };
@@ -83,8 +86,8 @@ static const struct argp_option report_rows[] = {
     ROW("json", KEY_JSON, NULL, "print JSON instead of text"),
     ROW("verbose", 'v', NULL, "as --possible --addresses"),
     ROW("by", KEY_BY, "live|peak|allocs|temporary|bytes",
-        "of a trace: what its stacks are ordered by (live)"),
-    ROW("tree", KEY_TREE, "callers|callees", "of a trace: from main inward, or from what allocates outward"),
+        "of a trace, or one that was kept beside FILE: what its stacks are ordered by (live)"),
+    ROW("tree", KEY_TREE, "callers|callees", "the same, from main inward, or from what allocates outward"),
     LAST_ROW,
 };
 
@@ -296,6 +299,9 @@ static error_t parse_run(int key, char *arg, struct argp_state *state)
         return option_done(o, read_depth(o, arg));
     case KEY_CHILDREN:
         return option_done(o, read_children(arg, &o->children));
+    case KEY_KEEP_TRACE:
+        o->keep_trace = true;
+        return 0;
     case KEY_SETTING:
         return option_done(o, option_read_setting(o, arg));
     case ARGP_KEY_ARG: /* the program: it and all behind it are not ours */

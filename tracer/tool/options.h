@@ -61,6 +61,7 @@ struct tool_options {
     bool told; /* parsing only: the person knows what was wrong */
     uint32_t max_groups, max_frames;
     bool show_possible, show_suppressed, addresses;
+    bool keep_trace;             /* run: in any case */
     bool by_given;               /* report: --by or --tree, which only a trace can answer */
     uint32_t by, tree;           /* enum usage_by, enum usage_tree (report/usage.h) */
     bool record_on, record_said; /* record: what was asked for */

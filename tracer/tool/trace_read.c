@@ -31,6 +31,16 @@ bool trace_is_one(const char *path)
     return is;
 }
 
+/* "out.htz" -> "out.trace", "out" -> "out.trace" */
+char *trace_beside(const char *recording)
+{
+    size_t length = strlen(recording);
+    char *name;
+    if (length > 4 && strcmp(recording + length - 4, ".htz") == 0)
+        length -= 4;
+    return asprintf(&name, "%.*s.trace", (int)length, recording) < 0 ? NULL : name;
+}
+
 static void refuse(const char *path, enum trace_status status, char *error, size_t size)
 {
     static const char *const why[] = {

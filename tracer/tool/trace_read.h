@@ -13,6 +13,9 @@
 
 bool trace_is_one(const char *path); /* as far as its first bytes say; or it is packed */
 
+/* The name of the trace that is kept with this recording; malloc'ed, NULL when memory is out. */
+char *trace_beside(const char *recording);
+
 /* Where it lies in the memory of who writes it; 0: it is none. */
 uint64_t trace_base(const char *path);
 
