@@ -4,8 +4,8 @@
  *
  *   the last stack's words --> site, tally --> pop --> the block's entry
  *
- * They are leaves: what they do not serve is left as it was, and ends with a jump to the slow path (recorded.c), which sees
- * the same caller. "inside" and `outer` are up meanwhile, as there; and they are ALLOC_FAST functions, so that a handler that
+ * What they do not serve is left as it was, and ends with a jump to the slow path (recorded.c), which sees the same
+ * caller. "inside" and `outer` are up meanwhile, as there; and they are ALLOC_FAST functions, so that a handler that
  * cannot wait is served from elsewhere (signals.h).
  */
 #include "preload/recorded_parts.h"
@@ -240,12 +240,12 @@ ALLOC_INSIDE struct alloc_ledgered find_own(const struct context *context, const
 
 /* Where the stack has to be taken, or the block is none of which most are. What was seen of p before may be otherwise by now:
  * the walk may have allocated itself, and a wrong program frees it in another thread. */
-static __attribute__((noinline)) ALLOC_FAST_SELDOM void free_anew(void *p, enum release_call call)
+ALLOC_INSIDE void free_by(void *p, enum release_call call, const struct record_caller *caller,
+                          uint32_t (*capture)(const struct record_caller *from))
 {
-    struct record_caller caller = record_caller();
     struct context *context = context_of_this_thread();
     begin();
-    uint32_t freer = face_state.free_stacks ? record_capture_free(&caller) : 0;
+    uint32_t freer = face_state.free_stacks ? capture(caller) : 0;
     struct alloc_ledgered found = find_own(context, p);
     if (__builtin_expect(!found.pool || delete_is_mismatch(call, found.entry), 0)) {
         (void)end();
@@ -254,6 +254,19 @@ static __attribute__((noinline)) ALLOC_FAST_SELDOM void free_anew(void *p, enum 
     }
     record_free_hot(context, found.entry, p, freer);
     give_back(&found, p);
+}
+
+static __attribute__((noinline)) ALLOC_FAST_SELDOM void free_anew(void *p, enum release_call call)
+{
+    struct record_caller caller = record_caller();
+    free_by(p, call, &caller, record_capture_free);
+}
+
+/* The same where the stack was looked for, and is to be kept. */
+static __attribute__((noinline)) ALLOC_FAST_SELDOM void free_walked(void *p, enum release_call call)
+{
+    struct record_caller caller = record_caller();
+    free_by(p, call, &caller, record_capture_free_anew);
 }
 
 /* The rest, where the tally of the block's site lies elsewhere. */
@@ -292,10 +305,14 @@ static __attribute__((flatten, noinline)) ALLOC_FAST_SELDOM void free_other(void
                          ? free->site
                          : record_pass_free(context, caller.ip, caller.rsp, caller.rbp);
     if (__builtin_expect(freer == 0, 0)) {
-        free_anew(p, call);
+        free_walked(p, call);
         return;
     }
     struct alloc_ledgered found = alloc_found_ledgered(pool, p);
+    if (__builtin_expect(((const struct ledger_entry *)found.entry)->state != LEDGER_LIVE, 0)) {
+        free_anew(p, call); /* meanwhile, by a wrong program's other thread */
+        return;
+    }
     free_from(&found, p, context, freer);
 }
 

@@ -56,7 +56,7 @@ static bool header_is_possible(struct trace_header *header, uint64_t file_size)
            header->root - header->base < header->size;
 }
 
-/* A packed trace is unpacked in memory first. -1: *ret says why, and errno. */
+/* The file; one that is packed is unpacked in memory first. -1: *ret says why, and errno. */
 static int open_plain(const char *path, enum trace_status *ret)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -156,21 +156,25 @@ static INLINE uint32_t capture_once(struct context *context, const struct record
     return site;
 }
 
-uint32_t capture_freer(struct context *context, const struct record_caller *from)
+static INLINE uint32_t capture_now(struct context *context, const struct record_caller *from)
 {
     uint32_t site;
 
     (void)refresh(context);
-    const struct known_free *free = record_known_free(context, from);
-    if (free)
-        return free->site;
-    site = record_pass_free(context, from->ip, from->rsp, from->rbp);
-    if (__builtin_expect(site != 0, 1))
-        return site;
     do
         site = capture_once(context, from);
     while (refresh(context));
     return site;
+}
+
+uint32_t capture_freer(struct context *context, const struct record_caller *from)
+{
+    (void)refresh(context);
+    const struct known_free *free = record_known_free(context, from);
+    if (free)
+        return free->site;
+    uint32_t site = record_pass_free(context, from->ip, from->rsp, from->rbp);
+    return __builtin_expect(site != 0, 1) ? site : capture_now(context, from);
 }
 
 /* --- record.h ------------------------------------------------------------------------------------------------- */
@@ -191,5 +195,15 @@ uint32_t record_capture_free(const struct record_caller *from)
     if (__builtin_expect(!context, 0))
         return SITE_END_NO_STACK;
     uint32_t site = capture_freer(context, from);
+    return __builtin_expect(site != 0, 1) ? site : capture_slowly(context);
+}
+
+uint32_t record_capture_free_anew(const struct record_caller *from)
+{
+    struct context *context = context_get();
+
+    if (__builtin_expect(!context, 0))
+        return SITE_END_NO_STACK;
+    uint32_t site = capture_now(context, from);
     return __builtin_expect(site != 0, 1) ? site : capture_slowly(context);
 }

@@ -14,7 +14,7 @@
  * without recording, and took 360. cc1plus takes as long as it did.)
  *
  * Anything but plain frames whose rules are at hand, on stack that is known, ends it: the site is 0, nothing was done, and a
- * walk is made (capture_walk.h). No module that went unseen is missed here: all this code was walked before.
+ * walk is made (capture_walk.h). No module that went unseen is missed here: all code that a step is made from was walked before.
  */
 #include "tracer/record/capture_walk.h"
 

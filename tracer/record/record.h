@@ -61,12 +61,13 @@ static inline __attribute__((always_inline)) struct record_caller record_caller(
  * worst a site that says "no stack". Preserves errno. Stack use on the caller's stack is small: what needs more runs on a
  * stack of the recorder's own. */
 uint32_t record_capture(const struct record_caller *from);
-/* The same where it is known that the stack is not known. */
+/* The same by a walk, where it is known that the stack is not known and was not told in passing (hot.h). */
 uint32_t record_capture_anew(const struct record_caller *from);
 
 /* The same for a free, where the innermost RECORD_FREE_DEPTH frames are enough. */
 #define RECORD_FREE_DEPTH 7u
 uint32_t record_capture_free(const struct record_caller *from);
+uint32_t record_capture_free_anew(const struct record_caller *from);
 
 /* Is this one recorded, where not all are? Once a block. If not, its site is RECORD_NO_SITE: it has an entry all the same,
  * and is counted nowhere. */

@@ -20,15 +20,20 @@ struct trace_reader {
     bool complained;            /* this reading has: what it could not read it has no names for */
 };
 
-bool trace_is_one(const char *path)
+static bool begins_as_trace(const char *path, bool packed_too)
 {
     uint64_t magic = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     bool is = fd >= 0 && ((pread(fd, &magic, sizeof(magic), 0) == sizeof(magic) && magic == TRACE_MAGIC) ||
-                          packed_is(fd));
+                          (packed_too && packed_is(fd)));
     if (fd >= 0)
         close(fd);
     return is;
+}
+
+bool trace_is_one(const char *path)
+{
+    return begins_as_trace(path, true);
 }
 
 /* "out.htz" -> "out.trace", "out" -> "out.trace" */
@@ -122,7 +127,7 @@ uint64_t trace_base(const char *path)
 {
     struct trace_header header;
     struct memory_source source;
-    if (source_open_trace(path, &header, &source) != TRACE_READABLE)
+    if (!begins_as_trace(path, false) || source_open_trace(path, &header, &source) != TRACE_READABLE)
         return 0;
     source.close(source.ctx);
     return header.base;

@@ -16,7 +16,7 @@ bool trace_is_one(const char *path); /* as far as its first bytes say; or it is 
 /* The name of the trace that is kept with this recording; malloc'ed, NULL when memory is out. */
 char *trace_beside(const char *recording);
 
-/* Where it lies in the memory of who writes it; 0: it is none. */
+/* Where it lies in the memory of who writes it; 0: it is none, or packed, which no process writes. */
 uint64_t trace_base(const char *path);
 
 struct trace_reader; /* opaque */
