@@ -336,6 +336,46 @@ START_TEST(stacks_that_come_again_are_told_in_passing)
 }
 END_TEST
 
+/* What malloc and free do: known, or told in passing, or walked and kept. */
+static NOINLINE void take_and_give(void)
+{
+    struct context *context = context_get();
+    struct record_caller caller = record_caller();
+
+    if (known_site(context, &caller) == 0 &&
+        record_pass_call(context, caller.ip, caller.rsp, caller.rbp) == 0)
+        (void)capture_quickly(context, &caller);
+    (void)record_capture_free(&caller);
+}
+
+/* All that is near is the same, so they have one hash, and one bucket of KNOWN_SLOTS. */
+static NOINLINE void far_from_its_caller(void)
+{
+    allocating(take_and_give);
+    BARRIER();
+}
+
+START_TEST(of_more_than_there_is_room_for_few_are_kept)
+{
+    const struct context *context = context_get();
+    uint32_t calls = 0, frees = 0;
+
+    for (unsigned i = 0; i < 8000; i++) {
+        if (i == 400) {
+            calls = captured();
+            frees = context->free_index.next;
+        }
+        from_one_of(i * 7 % 16, far_from_its_caller);
+    }
+    calls = captured() - calls;
+    frees = context->free_index.next - frees;
+    ck_assert_uint_gt(calls, 20); /* or those that came first would stay for ever */
+    ck_assert_uint_gt(frees, 20);
+    ck_assert_uint_lt(calls, 7600 / 10);
+    ck_assert_uint_lt(frees, 7600 / 10);
+}
+END_TEST
+
 static unsigned places(void)
 {
     const struct context *context = context_get();
@@ -529,6 +569,7 @@ int main(void)
     tcase_add_test(tests, an_outer_return_address_alone_tells_two_stacks);
     tcase_add_test(tests, calls_of_one_place_are_told_apart_by_who_called_it);
     tcase_add_loop_test(tests, more_calls_than_are_kept, 0, 3);
+    tcase_add_test(tests, of_more_than_there_is_room_for_few_are_kept);
     tcase_add_test(tests, stacks_that_come_again_are_told_in_passing);
     tcase_add_test(tests, what_tells_calls_apart_is_forgotten_with_the_modules);
     tcase_add_test(tests, frames_that_a_jump_left_are_forgotten);
