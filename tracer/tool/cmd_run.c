@@ -178,27 +178,31 @@ static struct recording *main_recording(struct run *run)
     return rec;
 }
 
-/* The main process's. A program that takes another's place finds that one's trace there, and its name has a number. */
-static bool find_trace(const struct run *run, char *ret, size_t size)
+/* The main process's, or NULL. A program that takes another's place finds that one's trace there: its own has a number. */
+static char *find_trace(const struct run *run)
 {
-    int length = snprintf(ret, size, "%s/" TRACE_NAME "%d", run->listener.directory, run->launch.pid);
-    bool found = trace_is_one(ret);
-    for (unsigned number = 1; found; number++) {
-        snprintf(ret + length, size - (size_t)length, ".%u", number);
-        if (!trace_is_one(ret)) {
-            snprintf(ret + length, size - (size_t)length, number > 1 ? ".%u" : "", number - 1);
-            break;
+    char *found = NULL, *next;
+    for (unsigned number = 0;; number++) {
+        char suffix[16] = "";
+        if (number > 0)
+            snprintf(suffix, sizeof(suffix), ".%u", number);
+        if (asprintf(&next, "%s/" TRACE_NAME "%d%s", run->listener.directory, run->launch.pid, suffix) < 0)
+            return found;
+        if (!trace_is_one(next)) {
+            free(next);
+            return found;
         }
+        free(found);
+        found = next;
     }
-    return found;
 }
 
 /* A program that was killed had no check: what it had not freed is in its trace, which is kept beside the recording. */
 static void keep_trace(struct run *run, const struct recording *rec)
 {
-    char from[sizeof(run->listener.directory) + 64];
+    char *from;
     if ((rec->meta.verdict != REC_NOT_CHECKED && !run->options->keep_trace) ||
-        !find_trace(run, from, sizeof(from)))
+        (from = find_trace(run)) == NULL)
         return;
     char *to = trace_beside(run->path);
     if (!to || !trace_copy(from, to))
@@ -208,6 +212,7 @@ static void keep_trace(struct run *run, const struct recording *rec)
             rec->meta.verdict == REC_NOT_CHECKED ? "had not freed" : "allocated",
             rec->meta.verdict == REC_NOT_CHECKED ? "" : "--by=bytes ", to[0] == '-' ? "./" : "", to);
     free(to);
+    free(from);
 }
 
 static int run_finish(struct run *run)
