@@ -10,8 +10,8 @@
 
 #define BITE       (64u << 10)
 #define PAGE       4096u
-#define WINDOW_LOG 28 /* as large as a trace: 'zstd --long=31' packs with no larger one */
-#define LEVEL      9  /* traces of 1 MiB become 5 to 12 %, in 20 ms; 19 saves a tenth of that */
+#define WINDOW_LOG 28 /* as large as a trace: 'zstd --long=31 FILE' takes no larger one */
+#define LEVEL      9  /* python3's, of 1.6 MiB: 9 %, in 60 ms; 3: 10 % in 10 ms; 19: 8.5 % in 870 */
 
 bool packed_is(int fd)
 {
