@@ -8,6 +8,8 @@
 #include <unistd.h>
 #include <zstd.h>
 
+#include "tracer/format/file.h"
+
 #define BITE       (64u << 10)
 #define PAGE       4096u
 #define WINDOW_LOG 28 /* as large as a trace: 'zstd --long=31 FILE' takes no larger one */
@@ -29,26 +31,15 @@ static bool is_zero(const unsigned char *bytes, size_t size)
     return size == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, size - 1) == 0);
 }
 
-static bool put_all(int fd, const unsigned char *bytes, size_t size, uint64_t at)
-{
-    while (size > 0) {
-        ssize_t put = pwrite(fd, bytes, size, (off_t)at);
-        if (put <= 0)
-            return false;
-        bytes += put;
-        at += (uint64_t)put;
-        size -= (size_t)put;
-    }
-    return true;
-}
-
+/* Onto the end of what is there, `at` bytes. */
 static bool put_pages(int fd, const unsigned char *bytes, size_t size, uint64_t at)
 {
     for (size_t done = 0; done < size;) {
         size_t page = PAGE - (at + done) % PAGE;
         if (page > size - done)
             page = size - done;
-        if (!is_zero(bytes + done, page) && !put_all(fd, bytes + done, page, at + done))
+        if (is_zero(bytes + done, page) ? lseek(fd, (off_t)page, SEEK_CUR) < 0
+                                        : !file_write_all(fd, bytes + done, page))
             return false;
         done += page;
     }
@@ -128,18 +119,6 @@ struct packer *packer_new(int fd)
     return NULL;
 }
 
-static bool write_all(int fd, const unsigned char *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t put = write(fd, bytes, size);
-        if (put <= 0)
-            return false;
-        bytes += put;
-        size -= (size_t)put;
-    }
-    return true;
-}
-
 static bool pack(struct packer *packer, ZSTD_inBuffer *in, ZSTD_EndDirective how)
 {
     size_t left;
@@ -151,7 +130,7 @@ static bool pack(struct packer *packer, ZSTD_inBuffer *in, ZSTD_EndDirective how
             errno = ENOMEM;
             return false;
         }
-        if (!write_all(packer->fd, packer->packed, out.pos))
+        if (!file_write_all(packer->fd, packer->packed, out.pos))
             return false;
     } while (how == ZSTD_e_end ? left != 0 : in->pos < in->size);
     return true;

@@ -8,29 +8,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tracer/format/file.h"
 #include "tracer/format/recording_layout.h"
 
 #define TEMPORARY_TRIES 100
 #define FIRST_READ      (64u << 10)
 
-static bool write_all(int fd, const unsigned char *bytes, size_t length)
-{
-    while (length > 0) {
-        ssize_t n = write(fd, bytes, length);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return false;
-        bytes += n;
-        length -= (size_t)n;
-    }
-    return true;
-}
-
 /* Closes in any case; errno is that of the first failure. */
 static bool write_and_close(int fd, const unsigned char *bytes, size_t length)
 {
-    bool done = write_all(fd, bytes, length);
+    bool done = file_write_all(fd, bytes, length);
     int error = errno;
     if (close(fd) != 0 && done)
         return false;

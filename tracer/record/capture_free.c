@@ -179,11 +179,13 @@ uint32_t capture_freer(struct context *context, const struct record_caller *from
 
 /* --- record.h ------------------------------------------------------------------------------------------------- */
 
-static COLD uint32_t capture_slowly(struct context *context)
+/* What could not be had so is had by a whole walk. */
+static INLINE uint32_t or_slowly(struct context *context, uint32_t site)
 {
+    if (__builtin_expect(site != 0, 1))
+        return site;
     int saved = errno;
-    uint32_t site = capture_in_full(context, RECORD_FREE_DEPTH, true);
-
+    site = capture_in_full(context, RECORD_FREE_DEPTH, true);
     errno = saved;
     return site;
 }
@@ -192,18 +194,12 @@ uint32_t record_capture_free(const struct record_caller *from)
 {
     struct context *context = context_get();
 
-    if (__builtin_expect(!context, 0))
-        return SITE_END_NO_STACK;
-    uint32_t site = capture_freer(context, from);
-    return __builtin_expect(site != 0, 1) ? site : capture_slowly(context);
+    return context ? or_slowly(context, capture_freer(context, from)) : (uint32_t)SITE_END_NO_STACK;
 }
 
 uint32_t record_capture_free_anew(const struct record_caller *from)
 {
     struct context *context = context_get();
 
-    if (__builtin_expect(!context, 0))
-        return SITE_END_NO_STACK;
-    uint32_t site = capture_now(context, from);
-    return __builtin_expect(site != 0, 1) ? site : capture_slowly(context);
+    return context ? or_slowly(context, capture_now(context, from)) : (uint32_t)SITE_END_NO_STACK;
 }
