@@ -4,7 +4,7 @@
  *
  *   take: heap = the thread's own -> bin: pop; its entry is the active pool's, by the block's index
  *   find: pool = heap.own[address / 16 KiB], as the fast free finds it -> block, entry
- *   give: push; of another heap's pool, to its remote list
+ *   give: push; of another heap's pool, to its remote list; of an own one with purged pages, as alloc_free() does
  *
  * The caller fills the whole entry: it is as the last block left it. As with fast.h, whoever inlines them is an ALLOC_FAST
  * function, and so is all that it calls before the heap is whole again; but for alloc_find_ledgered(), which only reads, of a
@@ -16,6 +16,7 @@
 #define HEAPTALLY_LEDGERED_H
 
 #include "allocator/fast.h"
+#include "allocator/pool_pages.h"
 #include "allocator/remote.h"
 
 ALLOC_INSIDE void *alloc_entry_of(const struct pool *pool, const void *block)
@@ -75,8 +76,14 @@ ALLOC_INSIDE bool alloc_give_ledgered(const struct alloc_ledgered *found, void *
     return pool_push(found->pool, p, found->list);
 }
 
-/* A live block of another heap's pool, by all it takes one look to see, and where nothing keeps this thread from being quick;
- * or a pool of NULL. It stays so while nobody else frees the block. */
+static inline bool alloc_is_own(const struct pool *pool)
+{
+    return (load_relaxed(&pool->owner) & ~POOL_UNLISTED) == (uintptr_t)alloc_own_heap;
+}
+
+/* A live block of another heap's pool, or of one of its own that alloc_find_ledgered() does not know (pool_pages.h), by all it
+ * takes one look to see, and where nothing keeps this thread from being quick; or a pool of NULL. It stays so while nobody else
+ * frees the block. */
 ALLOC_INSIDE struct alloc_ledgered alloc_find_remote_ledgered(const void *block)
 {
     struct alloc_ledgered found = {.pool = NULL};
@@ -88,21 +95,25 @@ ALLOC_INSIDE struct alloc_ledgered alloc_find_remote_ledgered(const void *block)
     pool -= load_relaxed(&pool->distance);
     if (load_acquire(&pool->state) != SLOT_POOL)
         return found;
-    uintptr_t offset = p - pool->start, owner = load_relaxed(&pool->owner) & ~POOL_UNLISTED;
+    uintptr_t offset = p - pool->start;
     unsigned char *ledger = pool->ledger;
-    if (ledger == NULL || offset >= load_relaxed(&pool->carved) || offset * pool->divisor > pool->remainder ||
-        load_relaxed(&pool->purged) != 0 || owner == (uintptr_t)alloc_own_heap ||
-        free_block_seems(block, alloc_root_data.secret))
+    if (ledger == NULL || offset >= load_relaxed(&pool->carved) || offset * pool->divisor > pool->remainder)
+        return found;
+    /* In a page that is purged nothing tells what is free; which pages of another heap's pool are may be otherwise by now. */
+    uint32_t index = pool_index(pool, (uint32_t)offset);
+    if (alloc_is_own(pool) ? pool_block_is_purged(pool, index) : load_relaxed(&pool->purged) != 0)
+        return found;
+    if (free_block_seems(block, alloc_root_data.secret))
         return found;
     found.pool = pool;
-    found.entry = ledger + (size_t)pool_index(pool, (uint32_t)offset) * ALLOC_LEDGER_BYTES;
+    found.entry = ledger + (size_t)index * ALLOC_LEDGER_BYTES;
     return found;
 }
 
 /* p, as just found. false: call alloc_free(). */
 static inline bool alloc_give_remote_ledgered(const struct alloc_ledgered *found, void *p)
 {
-    return remote_push(found->pool, p);
+    return !alloc_is_own(found->pool) && remote_push(found->pool, p);
 }
 
 ALLOC_INSIDE void alloc_settle_ledgered(struct pool *pool)

@@ -328,7 +328,7 @@ ALLOC_INSIDE bool is_plain_block(const void *entry, enum release_call call)
 enum way {
     WAY_DONE,
     WAY_ANEW,   /* free_anew() is asked */
-    WAY_REMOTE, /* not a block of this thread's heap */
+    WAY_REMOTE, /* not a block of this thread's heap, by a first look */
     WAY_SLOW,
 };
 
@@ -358,7 +358,7 @@ ALLOC_INSIDE enum way give(const struct record_caller *caller, void *p, enum rel
     return WAY_DONE;
 }
 
-/* Another thread's block, if it is one. That a third frees it meanwhile shows as its entry is marked. false: nothing was done.
+/* Another thread's block, or one of the thread's own that takes a longer look. That a third frees it meanwhile shows as its entry is marked. false: nothing was done.
  * `frame` is that of the function that calls this, which keeps nothing on the stack: so it ends with a jump. */
 static __attribute__((noinline)) bool give_remote(const void *frame, void *p, enum release_call call)
 {
@@ -384,7 +384,7 @@ static __attribute__((noinline)) bool give_remote(const void *frame, void *p, en
 
 static __attribute__((noinline)) void free_remote(void *p)
 {
-    if (!give_remote(__builtin_frame_address(0), p, RELEASE_FREE))
+    if (p != NULL && !give_remote(__builtin_frame_address(0), p, RELEASE_FREE))
         release(p, RELEASE_FREE);
 }
 

@@ -34,6 +34,36 @@ static void delayed_double_free(void)
     free(hidden(p));
 }
 
+/* One block of 512 bytes stays of each pool, and all pages but its own go back: frees in such a pool take another way. */
+static void rest_of_pools(char **stays, char **gone)
+{
+    enum { MANY = 4096, EACH = 64 };
+    static char *all[MANY];
+    for (int i = 0; i < MANY; i++)
+        all[i] = malloc(512);
+    for (int i = 0; i < MANY; i++)
+        if (i % EACH != 0)
+            free(all[i]);
+    malloc_trim(0);
+    *stays = all[MANY / 2];
+    *gone = all[MANY / 2 + EACH / 2];
+}
+
+static void double_free_beside_purged(void)
+{
+    char *stays, *gone;
+    rest_of_pools(&stays, &gone);
+    free(stays);
+    free(hidden(stays));
+}
+
+static void double_free_purged(void)
+{
+    char *stays, *gone;
+    rest_of_pools(&stays, &gone);
+    free(hidden(gone));
+}
+
 static void *frees(void *p)
 {
     free(p);
@@ -181,6 +211,8 @@ static const struct {
 } crimes[] = {
     CRIME(double_free),
     CRIME(delayed_double_free),
+    CRIME(double_free_beside_purged),
+    CRIME(double_free_purged),
     CRIME(double_free_by_two_threads),
     CRIME(interior),
     CRIME(misaligned),
