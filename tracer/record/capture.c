@@ -206,9 +206,10 @@ static INLINE struct known_call *keep_call(struct context *context, const struct
 /* What was kept leads to this site. */
 static INLINE void settle_call(struct context *context, struct known_call *call, uint32_t site, uint32_t hash)
 {
+    struct site_tally *tally = record_hot.selective ? NULL : tally_of(&context->tally, site);
+
     call->site = site;
-    call->tally = tally_place(&context->tally, site);
-    __builtin_prefetch(call->tally, 1);
+    call->tally = tally ? tally : tally_place(&context->tally, site);
     call->version = context->version;
     capture_kept(&context->call_index, (uint32_t)(call - context->calls), hash);
 }

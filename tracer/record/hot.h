@@ -119,7 +119,9 @@ static inline bool record_renew_call(struct context *context, struct known_call 
         (base->needs_rbp && base->rbp != call->base_rbp))
         return false;
     call->outer = base->words_out - 1;
-    call->tally = tally_place(&context->tally, call->site);
+    /* Where the site's is not in its first place, to look for it is another call's, and the slow path's. */
+    if (!tally_is_there(&context->tally, call->tally) || call->tally->site != call->site)
+        call->tally = tally_place(&context->tally, call->site);
     call->version = context->version;
     return true;
 }
