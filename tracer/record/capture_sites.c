@@ -7,9 +7,12 @@
 uint32_t capture_site_of(struct context *context, struct capture_home *home, uint64_t path, uint64_t ip,
                          uint32_t parent)
 {
-    uint32_t site = sites_known(path);
+    uint32_t site = home->is_new ? 0 : sites_known(path);
 
-    return site ? site : sites_find(path, ip, parent, capture_module_of(context, home, ip));
+    if (site)
+        return site;
+    home->is_new = true;
+    return sites_find(path, ip, parent, capture_module_of(context, home, ip));
 }
 
 /* Their slots are anywhere in an index of megabytes: one wait for memory each, unless they are asked for at once. */

@@ -42,7 +42,9 @@ uint32_t capture_module_of(struct context *context, struct capture_home *home, u
         return home->module;
     if (!code_find(ip - 1, &object))
         return MODULE_NONE;
-    *home = (struct capture_home){object.start, object.end, modules_find(&context->modules, &object)};
+    home->start = object.start;
+    home->end = object.end;
+    home->module = modules_find(&context->modules, &object);
     return home->module;
 }
 

@@ -40,10 +40,12 @@ static inline bool refresh(struct context *context)
     return __builtin_expect(context->epoch != now, 0) && capture_refresh_now(context, now);
 }
 
-/* Where the last frame was that a module was looked for, of the stack going on: most are in the same. Zero is nowhere. */
+/* Of the stack whose sites are being told, its outermost frame first: where the last frame was that a module was looked for,
+ * as most are in the same, zero is nowhere; and whether one of the sites was not known: then those inward of it are not. */
 struct capture_home {
     uint64_t start, end;
     uint32_t module;
+    bool is_new;
 };
 uint32_t capture_module_of(struct context *context, struct capture_home *home, uint64_t ip);
 
