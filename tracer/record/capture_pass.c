@@ -35,24 +35,9 @@ static INLINE bool begins(const struct context *context, uint64_t ip, uint64_t r
 
 static INLINE bool step(struct context *context, struct pass *at)
 {
-    uint64_t pc = at->ip - 1;
-    struct known_rule *rule = &context->rules[pc * 0x9e3779b97f4a7c15u >> (64 - KNOWN_RULES_LOG)];
+    uint64_t rbp_at, left;
 
-    if (__builtin_expect(rule->pc != pc, 0) && !capture_learn_rule(context, rule, pc))
-        return false;
-    uint64_t cfa =
-        ((rule->state & FRAME_FROM_RBP) != 0 ? at->rbp : at->rsp) + (uint64_t)(int64_t)rule->cfa_offset;
-    if (__builtin_expect(cfa <= at->rsp || cfa > context->high, 0))
-        return false;
-    if (rule->rbp_words != 0) {
-        uint64_t rbp_at = cfa + (uint64_t)((int64_t)rule->rbp_words * 8);
-        if (__builtin_expect(!record_is_readable(context, rbp_at), 0))
-            return false;
-        at->rbp = stack_word_at(rbp_at);
-    }
-    at->ip = stack_word_at(cfa - 8);
-    at->rsp = cfa;
-    return true;
+    return capture_step_plain(context, at->ip - 1, true, &at->ip, &at->rsp, &at->rbp, &rbp_at, &left);
 }
 
 /* A stack that comes twice among few others. Where there is no room for all that do, one in some: the others would

@@ -165,31 +165,42 @@ struct walk {
 /* Of the table, in a form that is ready for use, or nothing: then it is not plain, or far out. */
 bool capture_learn_rule(struct context *context, struct known_rule *known, uint64_t pc);
 
-/* A plain frame whose rule is known, on a stack that is known; false: nothing was done. */
-static INLINE bool step_here(struct walk *walk)
+/* From a plain frame whose rule is known, on a stack that is known, to its caller's; where that step read rbp, 0: it did not,
+ * and how it depends on rbp (FRAME_FROM_RBP, FRAME_KEEPS_RBP). `is_there`: of *rsp it is known already that it can be read.
+ * false: nothing was done. */
+static INLINE bool capture_step_plain(struct context *context, uint64_t pc, bool is_there, uint64_t *ip,
+                                      uint64_t *rsp, uint64_t *rbp, uint64_t *ret_rbp_at, uint64_t *ret_left)
 {
-    struct context *context = walk->context;
-    uint64_t pc = walk->ip - 1 + (walk->state & FRAME_EXACT);
     struct known_rule *rule = &context->rules[pc * 0x9e3779b97f4a7c15u >> (64 - KNOWN_RULES_LOG)];
 
     if (__builtin_expect(rule->pc != pc, 0) && !capture_learn_rule(context, rule, pc))
         return false;
-    uint64_t cfa =
-        ((rule->state & FRAME_FROM_RBP) != 0 ? walk->rbp : walk->rsp) + (uint64_t)(int64_t)rule->cfa_offset;
-    if (__builtin_expect(cfa <= walk->rsp || !record_is_readable(context, cfa - 8), 0))
+    uint64_t cfa = ((rule->state & FRAME_FROM_RBP) != 0 ? *rbp : *rsp) + (uint64_t)(int64_t)rule->cfa_offset;
+    bool reads = is_there ? cfa <= context->high : record_is_readable(context, cfa - 8);
+    if (__builtin_expect(cfa <= *rsp || !reads, 0))
         return false;
     uint64_t rbp_at = 0;
     if (rule->rbp_words != 0) {
         rbp_at = cfa + (uint64_t)((int64_t)rule->rbp_words * 8);
         if (__builtin_expect(!record_is_readable(context, rbp_at), 0))
             return false;
-        walk->rbp = stack_word_at(rbp_at);
+        *rbp = stack_word_at(rbp_at);
     }
-    walk->ip = stack_word_at(cfa - 8);
-    walk->rsp = cfa;
-    walk->rbp_at = rbp_at;
+    *ip = stack_word_at(cfa - 8);
+    *rsp = cfa;
+    *ret_rbp_at = rbp_at;
+    *ret_left = rule->state;
+    return true;
+}
+
+static INLINE bool step_here(struct walk *walk)
+{
+    uint64_t pc = walk->ip - 1 + (walk->state & FRAME_EXACT);
+
+    if (!capture_step_plain(walk->context, pc, false, &walk->ip, &walk->rsp, &walk->rbp, &walk->rbp_at,
+                            &walk->left))
+        return false;
     walk->state = (walk->state & ~(uint64_t)FRAME_EXACT) | FRAME_PLAIN;
-    walk->left = rule->state;
     return true;
 }
 
