@@ -9,7 +9,7 @@
  * address is nobody's, and a second free of it would be told as "no memory that malloc gave out". So frees of page-aligned
  * addresses (every mapping is one) that take the slow path are noted here, 256 of them; while recording, or with harden=1,
  * there is room for 8192, with the two stacks: of all frees with harden=1; while recording, of those that the ledger forgets:
- * spans, mappings, what other threads freed, and the blocks of a pool that is given back.
+ * spans, mappings, and the blocks of a pool that is given back.
  *
  * It is a hint for messages, asked only when a free has failed already: an entry may be missing, overwritten by a newer
  * one, or older than a mapping of the program's own at the same address.

@@ -358,8 +358,9 @@ ALLOC_INSIDE enum way give(const struct record_caller *caller, void *p, enum rel
     return WAY_DONE;
 }
 
-/* Another thread's block, or one of the thread's own that takes a longer look. That a third frees it meanwhile shows as its entry is marked. false: nothing was done.
- * `frame` is that of the function that calls this, which keeps nothing on the stack: so it ends with a jump. */
+/* Another thread's block, or one of the thread's own that takes a longer look. That another frees it meanwhile shows as its
+ * entry is marked. false: nothing was done. `frame` is that of the function that calls this, which keeps nothing on the stack:
+ * so it ends with a jump. */
 static __attribute__((noinline)) bool give_remote(const void *frame, void *p, enum release_call call)
 {
     struct record_caller caller = record_caller_of(frame);
@@ -369,8 +370,12 @@ static __attribute__((noinline)) bool give_remote(const void *frame, void *p, en
         delete_is_mismatch(call, found.entry))
         return false;
     begin();
-    uint32_t freer = face_state.free_stacks ? record_capture_free(&caller) : 0;
-    if (!record_free(found.entry, p, freer, false)) {
+    uint32_t freer = 0;
+    if (face_state.free_stacks) {
+        freer = record_capture_free(&caller);
+        found = alloc_find_remote_ledgered(p); /* as in free_by() */
+    }
+    if (!found.pool || !record_free(found.entry, p, freer, false)) {
         (void)end();
         return false;
     }

@@ -34,33 +34,49 @@ static void delayed_double_free(void)
     free(hidden(p));
 }
 
-/* One block of 512 bytes stays of each pool, and all pages but its own go back: frees in such a pool take another way. */
-static void rest_of_pools(char **stays, char **gone)
+/* One block of so many stays, and all pages but its own go back: frees in such a pool take another way. */
+static void rest_of_pools(size_t size, int each, char **stays, char **gone)
 {
-    enum { MANY = 4096, EACH = 64 };
+    enum { MANY = 4096 };
     static char *all[MANY];
     for (int i = 0; i < MANY; i++)
-        all[i] = malloc(512);
+        all[i] = malloc(size);
     for (int i = 0; i < MANY; i++)
-        if (i % EACH != 0)
+        if (i % each != 0)
             free(all[i]);
     malloc_trim(0);
     *stays = all[MANY / 2];
-    *gone = all[MANY / 2 + EACH / 2];
+    *gone = all[MANY / 2 + each / 2];
 }
 
 static void double_free_beside_purged(void)
 {
     char *stays, *gone;
-    rest_of_pools(&stays, &gone);
+    rest_of_pools(512, 64, &stays, &gone);
     free(stays);
+    free(hidden(stays));
+}
+
+static void double_free_overwritten_beside_purged(void)
+{
+    char *stays, *gone;
+    rest_of_pools(8192, 4, &stays, &gone);
+    free(stays);
+    memset(hidden(stays), 0, 16); /* by now it does not seem to be free */
     free(hidden(stays));
 }
 
 static void double_free_purged(void)
 {
     char *stays, *gone;
-    rest_of_pools(&stays, &gone);
+    rest_of_pools(512, 64, &stays, &gone);
+    free(hidden(gone));
+}
+
+static void double_free_purged_pages(void)
+{
+    char *stays, *gone;
+    rest_of_pools(8192, 4, &stays, &gone);
     free(hidden(gone));
 }
 
@@ -212,7 +228,9 @@ static const struct {
     CRIME(double_free),
     CRIME(delayed_double_free),
     CRIME(double_free_beside_purged),
+    CRIME(double_free_overwritten_beside_purged),
     CRIME(double_free_purged),
+    CRIME(double_free_purged_pages),
     CRIME(double_free_by_two_threads),
     CRIME(interior),
     CRIME(misaligned),

@@ -48,7 +48,7 @@ static inline struct site_tally *tally_place(const struct tally *tally, uint32_t
 /* A tally of the table that is in use: of an older one nobody counts any more. */
 static inline bool tally_is_there(const struct tally *tally, const struct site_tally *of)
 {
-    return (uintptr_t)of - (uintptr_t)tally->table < sizeof(*of) << (32 - tally->shift);
+    return (uintptr_t)of - (uintptr_t)tally->table->tally < sizeof(*of) << (32 - tally->shift);
 }
 
 /* NULL: there is no memory for it. */
