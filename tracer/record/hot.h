@@ -109,19 +109,17 @@ static inline bool record_is_same_word(const struct unwind_word *word)
     return stack_word_at(word->at) == word->value;
 }
 
-/* The last stack has changed, or where tallies are, since the call was looked at: is its base still there? */
+/* The last stack has changed, or where tallies are, since the call was looked at: is its base still there? (A call whose tally has
+ * moved is not known any more: to find it here would be code in every call's way.) */
 static inline bool record_renew_call(struct context *context, struct known_call *call)
 {
     if (call->base - 1u >= context->last_count)
         return false;
     const struct last_frame *base = &context->last[call->base - 1];
     if (base->path != call->base_path || base->rsp != call->base_rsp ||
-        (base->needs_rbp && base->rbp != call->base_rbp))
+        (base->needs_rbp && base->rbp != call->base_rbp) || !tally_is_there(&context->tally, call->tally))
         return false;
     call->outer = base->words_out - 1;
-    /* Where the site's is not in its first place, to look for it is another call's, and the slow path's. */
-    if (!tally_is_there(&context->tally, call->tally) || call->tally->site != call->site)
-        call->tally = tally_place(&context->tally, call->site);
     call->version = context->version;
     return true;
 }
