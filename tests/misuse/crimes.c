@@ -34,7 +34,8 @@ static void delayed_double_free(void)
     free(hidden(p));
 }
 
-/* One block of so many stays, and all pages but its own go back: frees in such a pool take another way. */
+/* One block of so many stays, and all pages but its own go back: frees in such a pool take another way. (The allocator itself
+ * still tells the second free, unless the block was written over: then the ledger alone does.) */
 static void rest_of_pools(size_t size, int each, char **stays, char **gone)
 {
     enum { MANY = 4096 };

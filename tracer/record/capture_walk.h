@@ -41,7 +41,8 @@ static inline bool refresh(struct context *context)
 }
 
 /* Of the stack whose sites are being told, its outermost frame first: where the last frame was that a module was looked for,
- * as most are in the same, zero is nowhere; and whether one of the sites was not known: then those inward of it are not. */
+ * as most are in the same, zero is nowhere; and whether one of the sites was not known: then those inward of it are not, or
+ * only just now, by another thread, which sites_find() sees. */
 struct capture_home {
     uint64_t start, end;
     uint32_t module;
